@@ -1,0 +1,1 @@
+"""Datasets without any framework: references, records, digests."""
