@@ -75,7 +75,10 @@ def _verify_single(path: Path, files: Sequence[DatasetFile]) -> list[str]:
 
 
 def _difference(path: Path, expected: DatasetFile) -> str:
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:  # removed since it was listed
+        return f"{expected.path}: missing"
     if size != expected.size:
         return f"{expected.path}: {size} bytes, expected {expected.size}"
     found = _digest_file((expected.path, path))

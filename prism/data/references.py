@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def locate(name: str, *, root: Path) -> Path:
     wanted = (top / name).resolve()
     if wanted == top:
         raise DataError(f"{name!r} is the data root {root} itself, not a dataset in it")
-    if not wanted.is_relative_to(top):
+    leaves = os.path.normpath(name).split(os.sep)[0] == ".."  # even if it comes back in by another name
+    if leaves or not wanted.is_relative_to(top):
         raise DataError(
             f"{name!r} leaves the data root {root}: it means {wanted}",
             hint="put the data under the root, or name its folder in unified_data_access.client: {…, roots: […]}",

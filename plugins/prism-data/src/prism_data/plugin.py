@@ -1,1 +1,24 @@
-"""What this distribution provides."""
+"""Registration: the data clients `local` and `cpfs`."""
+
+from __future__ import annotations
+
+from prism.hookspecs import hookimpl
+from prism.providers import Provider
+
+
+@hookimpl
+def prism_data_clients() -> list[Provider]:
+    return [
+        Provider(
+            "local",
+            target="prism_data.local:LocalClient",
+            options="prism_data.options:LocalOptions",
+            summary="datasets in folders of this machine, used where they lie",
+        ),
+        Provider(
+            "cpfs",
+            target="prism_data.cpfs:CpfsClient",
+            options="prism_data.options:CpfsOptions",
+            summary="datasets on a mounted parallel file system, copied once into a local cache",
+        ),
+    ]

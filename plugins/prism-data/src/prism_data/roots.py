@@ -1,0 +1,110 @@
+"""Finding a dataset by its name in a list of root folders, and naming its version by its content."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from prism.data.digest import digest_files, manifest_digest, verify_files
+from prism.data.references import DatasetReference, locate, parse_reference
+from prism.errors import DataError
+from prism.protocols import DatasetVersion
+
+_LOGGER = logging.getLogger(__name__)
+_VERSION_DIGITS = 12
+
+
+def resolve_in(roots: Sequence[Path], reference: str) -> DatasetVersion:
+    """The version that `reference` means now; its `uri` ends with "/" when it is a folder.
+
+    Raises `DataError` when it is not there, empty, outside the roots, or has other content than the
+    version asked for (the version, or the first digits of the digest).
+    """
+    wanted = parse_reference(reference)
+    root, path = find(wanted.name, roots=roots)
+    try:
+        files = digest_files(path, inside=root)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not sum(file.size for file in files):
+        raise DataError(f"{path}: the dataset is empty", hint="it needs at least one record")
+    digest = manifest_digest(files)
+    _check_version(wanted, digest, path=path)
+    uri = path.as_uri() + ("/" if path.is_dir() else "")
+    version = digest.removeprefix("sha256:")[:_VERSION_DIGITS]
+    return DatasetVersion(name=wanted.name, version=version, uri=uri, digest=digest, files=files)
+
+
+def find(name: str, *, roots: Sequence[Path]) -> tuple[Path, Path]:
+    """(root, path) of the dataset in the first root that has it; that a later one has it too is said."""
+    places = [(root, path) for root in roots if (path := _look(name, root)) is not None]
+    if not places:
+        raise _not_found(name, roots)
+    if len({path for _, path in places}) > 1:
+        _LOGGER.warning(
+            "dataset %r lies in %s; the first is used", name, " and in ".join(str(root) for root, _ in places)
+        )
+    return places[0]
+
+
+def check_unchanged(path: Path, version: DatasetVersion) -> None:
+    """Raises `DataError` when `path` does not hold exactly `version`."""
+    problems = verify_files(path, version.files)
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DataError(
+            f"{path} is no longer {version.name}@{version.version}: {'; '.join(problems[:3])}{more}",
+            hint="ask for the dataset by its name alone to take it as it is now",
+        )
+
+
+def _look(name: str, root: Path) -> Path | None:
+    """The path under `root`, or None; a root that is not there is an error, not a dataset less."""
+    try:
+        if not root.is_dir():
+            raise DataError(f"the data root {root} is not there", hint="is the file system mounted, the path right?")
+        path = locate(name, root=root) if _may_hold(name, root) else None
+        return path if path is not None and path.exists() else None
+    except OSError as error:
+        raise DataError(f"the data root {root} does not answer: {error.strerror or error}") from error
+
+
+def _may_hold(name: str, root: Path) -> bool:
+    """False for an absolute name of another root: it is looked up there, and refused if it is in none."""
+    return not os.path.isabs(name) or Path(name).resolve().is_relative_to(root.resolve())
+
+
+def _not_found(name: str, roots: Sequence[Path]) -> DataError:
+    shown = ", ".join(str(root) for root in roots)
+    if os.path.isabs(name) and not any(_may_hold(name, root) for root in roots):
+        return DataError(f"{name!r} leaves the data roots ({shown})", hint="name its folder as a root")
+    close = [match for root in roots for match in _close_names(name, root)]
+    if close:
+        return DataError(f"there is no dataset {name!r} in {shown}", hint=f"did you mean {', '.join(close[:3])}?")
+    empty = [str(root) for root in roots if not any(root.iterdir())]
+    hint = f"{', '.join(empty)} is empty: is the file system mounted?" if empty else "names are paths under a root"
+    return DataError(f"there is no dataset {name!r} in {shown}", hint=hint)
+
+
+def _close_names(name: str, root: Path) -> list[str]:
+    folder = (root / name).parent
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as listing:
+        names = [entry.name for entry in islice(listing, 2000)]
+    close = difflib.get_close_matches(Path(name).name, names, n=3)
+    return [str(Path(name).parent / match) for match in close]
+
+
+def _check_version(wanted: DatasetReference, digest: str, *, path: Path) -> None:
+    digits = digest.removeprefix("sha256:")
+    asked = wanted.version.removeprefix("sha256:")
+    if asked and not (len(asked) >= 6 and digits.startswith(asked)):
+        raise DataError(
+            f"{wanted} is not what lies at {path}: that is version {digits[:_VERSION_DIGITS]}",
+            hint=f"these clients keep no versions of their own: ask for {wanted.name}@{digits[:_VERSION_DIGITS]}",
+        )
