@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -231,6 +230,8 @@ class Plugins:
                 yield from ((loaded.record, offer) for offer in loaded.offers if offer.kind == kind)
 
     def _missing(self, kind: str, name: str) -> PrismError:
+        import difflib  # only where something is wrong already
+
         for loaded in self._loaded:
             gave = any(offer.kind == kind and offer.provider.name == name for offer in loaded.offers)
             if loaded.record.state != "ok" and (gave or loaded.record.name == name):

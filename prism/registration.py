@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib.util
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -77,7 +76,7 @@ def load_file(path: Path) -> ModuleType:
     """Import the Python file `path` under a module name of its own, which no installed module can have."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    name = f"prism_local_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"prism_local_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file (.py)")
@@ -94,12 +93,14 @@ def load_file(path: Path) -> ModuleType:
 def localised(offer: Offer, module: object, *, stem: str) -> Offer:
     """The offer of a local file with "stem:Attribute" read as an attribute of `module`, which that file became."""
     provider = offer.provider
-    changes = {
-        name: f"{getattr(module, '__name__', stem)}:{value.partition(':')[2]}"
-        for name, value in (("target", provider.target), ("options", provider.options))
-        if value.partition(":")[0] == stem
-    }
-    return attrs.evolve(offer, provider=attrs.evolve(provider, **changes))
+    name = getattr(module, "__name__", stem)
+    target, options = (_renamed(text, old=stem, new=name) for text in (provider.target, provider.options))
+    return attrs.evolve(offer, provider=attrs.evolve(provider, target=target, options=options))
+
+
+def _renamed(target: str, *, old: str, new: str) -> str:
+    module, colon, attribute = target.partition(":")
+    return f"{new}{colon}{attribute}" if module == old else target
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
@@ -109,6 +110,8 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
     known = [name for name in vars(hookspecs) if name.startswith("prism_")]
     for caller in callers:
         if not caller.has_spec():
+            import difflib  # only where something is wrong already
+
             near = difflib.get_close_matches(caller.name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise RegistrationError(f"there is no hook {caller.name!r}{hint}")

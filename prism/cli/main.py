@@ -1,0 +1,106 @@
+"""The frame of the `prism` command: its global options, and what each failure becomes on stderr and as exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import importlib_metadata
+
+from prism.cli.commands import LazyGroup
+from prism.cli.output import talk
+from prism.cli.session import Session
+from prism.entrypoints import name_and_version
+from prism.errors import PrismError, Stopped
+
+_USER_INFORMATION = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        distribution = importlib_metadata.distribution("sais-prism-core")
+        click.echo(f"prism {name_and_version(distribution)[1]}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--project",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="Look for the project here and above, instead of from the current folder.",
+)
+@click.option("--no-plugin", metavar="NAME", multiple=True, help="Switch a plugin off (may be repeated).")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_version, help="Say the version."
+)
+@click.pass_context
+def cli(ctx: click.Context, *, project: Path, no_plugin: tuple[str, ...], debug: bool) -> None:
+    """From one YAML file, or a training script as it stands, to a run that is tracked, evaluated and registered."""
+    ctx.obj = Session(start=project, off=no_plugin)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = cli.main(arguments, prog_name="prism", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Stopped as error:
+        return 128 + error.signal_number
+    except click.Abort as error:
+        interrupted = isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
+        return 128 + signal.SIGINT if interrupted else 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except Exception as error:  # the outermost frame: a person gets a sentence, --debug the traceback
+        return _failed(error, debug=_wants_debug(arguments))
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        talk(_without_credentials("".join(traceback.format_exception(error))).rstrip())
+    expected = isinstance(error, PrismError)
+    text = str(error) if expected else f"{type(error).__name__}: {error}"
+    talk(_without_credentials(f"error: {text}"))
+    if not expected and not debug:
+        talk("  this is a fault of Prism or of a plugin; prism --debug … shows where")
+    return error.exit_code if isinstance(error, PrismError) else 1
+
+
+def _wants_debug(arguments: Sequence[str]) -> bool:
+    """Whether `--debug` stands among the global options, also where reading them failed."""
+    options = iter(arguments)
+    for argument in options:
+        if argument == "--debug":
+            return True
+        if argument in ("--project", "--no-plugin"):
+            next(options, None)
+        elif not argument.startswith("-"):
+            return False
+    return False
+
+
+def _without_credentials(text: str) -> str:
+    return _USER_INFORMATION.sub("***@", text)
+
+
+def _closed_pipe() -> int:
+    """The reader of our output has gone (`prism runs list | head -1`): end quietly, as SIGPIPE would."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
