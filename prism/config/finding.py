@@ -1,0 +1,26 @@
+"""Finds the configuration of a project: `sais_foundation.yaml` here or in a folder above."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prism.errors import UsageError
+
+NAME = "sais_foundation.yaml"
+
+
+def find_config(start: Path) -> Path | None:
+    """The nearest `sais_foundation.yaml` in the folder `start` or above it, None if there is none."""
+    folder = start.absolute()
+    return next((path / NAME for path in (folder, *folder.parents) if (path / NAME).is_file()), None)
+
+
+def require_config(start: Path) -> Path:
+    """Like `find_config`. Raises `UsageError` that says where was looked and how to begin."""
+    found = find_config(start)
+    if found is None:
+        raise UsageError(
+            f"there is no {NAME} in {start.absolute()} or any folder above it",
+            hint="`prism init` writes one; `prism --project DIR` or a file name says where yours is",
+        )
+    return found
