@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,17 @@ def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Frame(LazyGroup):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError as error:  # here, because click makes exit code 1 of it
+            return _after_broken_pipe(error)
+
+
+@click.group(cls=_Frame, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--project",
     metavar="DIR",
@@ -52,9 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = cli.main(arguments, prog_name="prism", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _closed_pipe()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Stopped as error:
@@ -100,7 +108,11 @@ def _without_credentials(text: str) -> str:
     return _USER_INFORMATION.sub("***@", text)
 
 
-def _closed_pipe() -> int:
-    """The reader of our output has gone (`prism runs list | head -1`): end quietly, as SIGPIPE would."""
+def _after_broken_pipe(error: BrokenPipeError) -> int:
+    """End quietly, as SIGPIPE would, when the reader of our output has gone (`prism runs list | head -1`)."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise error  # some other pipe: a failure like any other
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
