@@ -1,0 +1,35 @@
+# Thin: everything here is one command that could be typed by hand.
+PYTHON ?= python3.11
+PIP = .venv/bin/python -m pip
+DISTRIBUTIONS = -e . $(foreach folder,$(sort $(dir $(wildcard plugins/*/pyproject.toml))),-e $(folder))
+
+.PHONY: install dev demo test lint types startup
+
+install: .venv/installed
+dev: .venv/developing
+
+.venv/installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv --upgrade-deps .venv
+	$(PIP) install --quiet --constraint constraints.txt $(DISTRIBUTIONS)
+	touch $@
+
+.venv/developing: .venv/installed
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+demo: install
+	.venv/bin/python examples/drug_qa/make_records.py
+	.venv/bin/python examples/drug_qa/make_model.py
+	.venv/bin/prism run examples/drug_qa/sais_foundation.yaml
+
+test: dev
+	.venv/bin/python -m pytest --cov --cov-report=term
+
+lint: dev
+	.venv/bin/ruff check .
+
+types: dev
+	.venv/bin/mypy
+
+startup: install
+	.venv/bin/python benchmarks/startup.py
