@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import attrs
 from attrs import field, frozen
 
 from prism.config.nodes import Node, join
-from prism.config.parameters import Parameters
 from prism.config.problems import Problem, did_you_mean
 from prism.config.secrets import MASK, Redactor
 from prism.config.sections import (
@@ -123,7 +123,7 @@ class Configuration:
         from ruamel.yaml import YAML
 
         stream, yaml = io.StringIO(), YAML(typ="safe", pure=True)
-        yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, 10_000, False
+        yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = False, 10_000, False  # type: ignore[assignment]
         yaml.dump(_escaped(self.plain()), stream)
         return stream.getvalue()
 
@@ -145,13 +145,26 @@ class Configuration:
         shown = self.shown()
         if key not in shown:
             raise UsageError(f"there is no key {key!r}", hint=did_you_mean(key, shown))
-        node = self.nodes.get(key)
+        node = self.nodes.get(key) or self._bare_name(key)
         if node is None or node.file == "default":
             return Origin("default", 0, 0, _text(shown[key]))
         masked = shown[key] != "" and (node.masked is not None or shown[key] == MASK)
         written = node.written or node.text
         text = written if not masked or _names_only(written) else MASK
         return Origin(node.file, node.line, node.column, self.redact(text))
+
+    def _bare_name(self, key: str) -> Node | None:
+        # `trainer: accelerate` sets `trainer.name`, which is not in the file.
+        node = self.nodes.get(key.removesuffix(".name"))
+        return node if key.endswith(".name") and node is not None and isinstance(node.value, str) else None
+
+    def secrets(self) -> dict[str, Any]:
+        """What `plain()` masks, as overrides take it: key → value. Not for showing.
+
+        A list that holds a secret is there as a whole.
+        """
+        real = {each.name: self.section(each.name) for each in attrs.fields(Sections)}
+        return dict(_differing(_escaped({**real, **self.extra}), _escaped(self.plain()), ""))
 
     def shown(self) -> dict[str, Any]:
         """Path → value, redacted, for every value at every level."""
@@ -175,7 +188,7 @@ class Configuration:
         if isinstance(value, Named | Launcher):
             options = {} if value.options is None else visit(value.options, path)
             own = {"processes": value.processes} if isinstance(value, Launcher) else {}
-            return {"name": value.name, **own, **options}
+            return {"name": value.name, **options, **own}
         if attrs.has(type(value)):
             return {
                 each.name: MASK
@@ -187,10 +200,20 @@ class Configuration:
             return {str(key): visit(entry, join(path, str(key))) for key, entry in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [visit(entry, join(path, index)) for index, entry in enumerate(value)]
+        if isinstance(value, enum.Enum):
+            return value.value
         if isinstance(value, Path):
             inside = value.is_relative_to(self.project)
             value = value.relative_to(self.project).as_posix() if inside else str(value)
         return redactor.redact(value) if redactor is not None and isinstance(value, str) else value
+
+
+def _differing(real: Any, shown: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(real, dict) and isinstance(shown, dict):
+        for key, value in real.items():
+            yield from _differing(value, shown.get(key), join(path, key))
+    elif real != shown and real == real:  # not-a-number is no secret
+        yield path, real
 
 
 def _text(value: Any) -> str:
@@ -208,5 +231,3 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _escaped(entry) for key, entry in value.items()}
     return [_escaped(entry) for entry in value] if isinstance(value, list) else value
-
-

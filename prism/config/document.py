@@ -12,6 +12,7 @@ from prism.config.problems import ConfigurationError, Problem
 from prism.config.reading import Reader
 from prism.config.scalars import kind_of, plain_scalar
 
+
 def read_yaml(path: Path) -> Node:
     """The one document of the YAML file at `path`, which must be a mapping.
 

@@ -15,12 +15,17 @@ def find_config(start: Path) -> Path | None:
     return next((path / NAME for path in (folder, *folder.parents) if (path / NAME).is_file()), None)
 
 
-def require_config(start: Path) -> Path:
-    """Like `find_config`. Raises `UsageError` that says where was looked and how to begin."""
+def locate_config(file: Path | None = None, *, start: Path) -> Path:
+    """The configuration `file`, or else the nearest `sais_foundation.yaml` from the folder `start` upwards.
+
+    Raises `UsageError` that says where was looked and how to begin.
+    """
+    hint = "`prism init` writes one to start from; `prism --project DIR` says where yours is"
+    if file is not None:
+        if not file.is_file():
+            raise UsageError(f"there is no configuration file {file.absolute()}", hint=hint)
+        return file
     found = find_config(start)
     if found is None:
-        raise UsageError(
-            f"there is no {NAME} in {start.absolute()} or any folder above it",
-            hint="`prism init` writes one; `prism --project DIR` or a file name says where yours is",
-        )
+        raise UsageError(f"there is no {NAME} in {start.absolute()} or any folder above it", hint=hint)
     return found

@@ -213,5 +213,3 @@ def _nest(steps: Sequence[str], value: Node) -> Node:
     for step in reversed(steps):
         value = Node({step: value}, file=value.file)
     return value
-
-

@@ -17,7 +17,7 @@ from prism.config.named import Naming, OptionType, absolute, register
 from prism.config.nodes import Node, plain, walk
 from prism.config.parameters import Parameters
 from prism.config.problems import ConfigurationError, Problem
-from prism.config.secrets import is_secret_name, redactor, user_of_url
+from prism.config.secrets import MASK, is_secret_name, redactor, user_of_url
 from prism.config.sections import Sections
 from prism.config.spelling import DATA_SHORT
 from prism.config.structuring import is_secret, strict_converter, structure
@@ -30,16 +30,20 @@ def load(
     option_type: OptionType,
     environ: Mapping[str, str],
     overrides: Sequence[str] = (),
+    project: Path | None = None,
 ) -> Configuration:
     """The configuration at `path`, under what `environ` (`PRISM__A__B`) and `overrides` ("a.b=value") change.
 
+    `project` is the folder that paths are relative to where that is not the file's own.
+
     `read` turns a file into nodes; `option_type(kind, name)` gives a provider's options class, or None when it
-    takes none. Raises `ConfigurationError` with every problem there is.
+    takes none. `project` is the folder that paths are relative to, where that is not the file's own.
+    Raises `ConfigurationError` with every problem there is.
     """
     composed = compose(path, read=read, environ=environ, overrides=overrides)
-    tree, project = composed.node, path.absolute().parent
+    tree, folder = composed.node, (project or path.parent).absolute()
     nodes = dict(walk(tree))
-    found, sections = _structured(tree, Naming(tree, project, option_type))
+    found, sections = _structured(tree, Naming(tree, folder, option_type))
     problems = [
         *composed.problems,
         *problems_of(found, {id(node): place for place, node in nodes.items()}),
@@ -51,11 +55,11 @@ def load(
     parameters = Parameters(sections.ml.parameters, redactor=mask)
     return Configuration(
         path=path.absolute(),
-        project=project,
+        project=folder,
         sections=evolve(sections, ml=evolve(sections.ml, parameters=parameters)),
         extra={name: plain(node) for name, node in tree.value.items() if name.startswith("x-")},
         warnings=tuple(evolve(one, message=mask.redact(one.message)) for one in warnings_of(tree, sections)),
-        nodes={place: node if not _named_secret(place, node) else evolve(node, masked="***") for place, node in nodes.items()},
+        nodes={place: _marked(place, node) for place, node in nodes.items()},
         redactor=mask,
     )
 
@@ -110,6 +114,10 @@ def _secrets_in(tree: Node) -> Iterator[str]:
 def _named_secret(place: str, node: Node) -> bool:
     # Parameters are the user's own: there a key's name says that its text is a secret.
     return bool(node.text) and not isinstance(node.value, bool | None) and is_secret_name(place.rpartition(".")[2])
+
+
+def _marked(place: str, node: Node) -> Node:
+    return evolve(node, masked=MASK) if _named_secret(place, node) else node
 
 
 def _redacted(problems: Sequence[Problem], composed: Composed, tree: Node) -> ConfigurationError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -23,6 +24,7 @@ _INHERITED: Mapping[str, tuple[str, type, tuple[str, ...]]] = {
     "data_client": (DATA, UnifiedDataAccess, ("token", "cached")),
     "predictor": ("evaluation", Evaluation, ("max_new_tokens",)),
     "evaluator": ("evaluation", Evaluation, ("max_new_tokens",)),
+    "launcher": ("launcher", Launcher, ("processes",)),
 }
 
 
@@ -77,8 +79,8 @@ def _launcher(node: Node, role: str, naming: Naming, converter: Converter) -> La
     count = entries.pop("processes", Node(None))
     processes, options = collect(
         [
-            lambda: structure(converter, count, Count | None),
-            lambda: _options(node, entries, role, naming, converter),
+            partial(structure, converter, count, Count | None),
+            partial(_options, node, entries, role, naming, converter),
         ]
     )
     return Launcher(_name(node, entries), processes, options)
@@ -112,7 +114,8 @@ def _options(node: Node, entries: Mapping[str, Node], role: str, naming: Naming,
         raise Mismatched(Mismatch(entries["name"], message=error.message, hint=error.hint, unfit=unfit)) from None
     if options_class is None:
         if given:
-            raise Mismatched(*(unknown_key(value, key, (), hint=f"{name} takes no options") for key, value in given.items()))
+            hint = f"{name} takes no options"
+            raise Mismatched(*(unknown_key(value, key, (), hint=hint) for key, value in given.items()))
         return None
     given = {**_inherited(role, options_class, naming.tree), **given}
     try:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+from prism.config.layers import Read, compose
 from prism.config.nodes import Node
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def peek_plugins(node: Node) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """The names in `plugins.off` and the paths in `plugins.local`, absolute against the file's folder.
 
-    `node` is a file as it was read, or all layers of `compose`. What does not fit is left out here: `load` reports it.
+def peek_plugins(
+    path: Path,
+    *,
+    read: Read,
+    environ: Mapping[str, str] = _NOTHING,
+    overrides: Sequence[str] = (),
+    project: Path | None = None,
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """The names in `plugins.off` and the paths in `plugins.local`, absolute against the project's folder.
+
+    What does not fit is left out here: `load` reports it. Raises `ConfigurationError` when the file at `path`
+    cannot be read at all.
     """
-    section = node.value.get("plugins") if isinstance(node.value, dict) else None
-    folder = Path(node.file).absolute().parent
+    tree = compose(path, read=read, environ=environ, overrides=overrides).node
+    section = tree.value.get("plugins")
+    folder = (project or path.parent).absolute()
     local = (folder / Path(text).expanduser() for text in _texts(section, "local"))
     return tuple(_texts(section, "off")), tuple(local)
 

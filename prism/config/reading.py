@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,6 @@ from ruamel.yaml.events import (
     CollectionEndEvent,
     DocumentEndEvent,
     DocumentStartEvent,
-    Event,
-    MappingStartEvent,
     ScalarEvent,
     SequenceStartEvent,
     StreamEndEvent,
@@ -62,11 +59,13 @@ class Reader:
     def _end(self) -> None:
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
-                self._stop(event, "", "a second document begins here", "a configuration is one document: remove `---`")
+                raise self._ended(
+                    event, "", "a second document begins here", "a configuration is one document: remove `---`"
+                )
             elif not isinstance(event, DocumentEndEvent):
                 return
 
-    def _parse(self, text: str) -> Iterator[Event]:
+    def _parse(self, text: str) -> Iterator[Any]:
         try:
             yield from YAML(typ="safe", pure=True).parse(_shield(text))
         except MarkedYAMLError as error:
@@ -78,11 +77,11 @@ class Reader:
         except YAMLError as error:
             raise ConfigurationError([Problem(self.file, 1, 1, "", f"not YAML: {error}")]) from None
 
-    def _node(self, event: Event, depth: int, path: str) -> Node:
+    def _node(self, event: Any, depth: int, path: str) -> Node:
         if isinstance(event, AliasEvent):
             return self._alias(event, path)
         if depth > DEEPEST:
-            self._stop(event, "", f"nested more than {DEEPEST} levels deep")
+            raise self._ended(event, "", f"nested more than {DEEPEST} levels deep")
         if event.anchor:
             self._anchors[event.anchor] = None
         if event.tag is not None and str(event.tag) not in _TAGS:
@@ -92,7 +91,7 @@ class Reader:
             self._anchors[event.anchor] = node
         return node
 
-    def _build(self, event: Event, depth: int, path: str) -> Node:
+    def _build(self, event: Any, depth: int, path: str) -> Node:
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         if isinstance(event, SequenceStartEvent):
@@ -102,17 +101,26 @@ class Reader:
             return self._at(event, value=entries)
         return self._at(event, value=self._mapping(depth, path))
 
-    def _inside(self) -> Iterator[Event]:
+    def _inside(self) -> Iterator[Any]:
         for event in self._events:
             if isinstance(event, CollectionEndEvent):
                 return
             yield event
 
     def _scalar(self, event: Any) -> Node:
-        text = event.value.translate(_RESTORED)
+        text = self._whole(event, event.value.translate(_RESTORED))
         quoted = not event.implicit[0]
         value = text if quoted else plain_scalar(text)
         return self._at(event, value=value, text=text, quoted=quoted, written=text)
+
+    def _whole(self, event: Any, text: str) -> str:
+        # JSON writes a character beyond U+FFFF as two halves ("\\ud83d\\ude00"); a lone half is no character.
+        if not any("\ud800" <= character <= "\udfff" for character in text):
+            return text
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if "\ufffd" in joined and "\ufffd" not in text:
+            self._report(event, "", "half of a character (a lone surrogate) is not text")
+        return joined
 
     def _mapping(self, depth: int, path: str) -> dict[str, Node]:
         entries: dict[str, Node] = {}
@@ -126,23 +134,24 @@ class Reader:
             if name == "<<" and key.implicit[0]:
                 merged += self._merged(value, inner)
             elif name in entries:
-                first = entries[name].key_line
-                hint = "keys are text: 1 and '1' are the same key" if re.fullmatch(r"[\d.]+", name) else "keep one of them"
-                self.problems.append(
-                    Problem(self.file, line, column, inner, f"this key is already at line {first}", hint)
-                )
+                self._twice(key, inner, entries[name])
             else:
                 entries[name] = value
         for source in merged:
             entries.update({name: child for name, child in source.value.items() if name not in entries})
         return entries
 
-    def _key(self, event: Event, path: str) -> str:
+    def _twice(self, key: Any, path: str, first: Node) -> None:
+        number = isinstance(plain_scalar(key.value), int | float)
+        hint = f"keys are text: {key.value} and '{key.value}' are the same key" if number else "keep one of them"
+        self._report(key, path, f"this key is already at line {first.key_line}", hint)
+
+    def _key(self, event: Any, path: str) -> str:
         if not isinstance(event, ScalarEvent):
-            self._stop(event, path, "a key must be text", "write `key: value`")
+            raise self._ended(event, path, "a key must be text", "write `key: value`")
         name = str(event.value).translate(_RESTORED)
         if not name:
-            self._stop(event, path, "a key is missing before `:`")
+            raise self._ended(event, path, "a key is missing before `:`")
         return name
 
     def _merged(self, node: Node, path: str) -> list[Node]:
@@ -155,15 +164,15 @@ class Reader:
 
     def _alias(self, event: Any, path: str) -> Node:
         if event.anchor not in self._anchors:
-            self._stop(event, path, f"there is no anchor &{event.anchor} above")
+            raise self._ended(event, path, f"there is no anchor &{event.anchor} above")
         target = self._anchors[event.anchor]
         if target is None:
-            self._stop(event, path, f"&{event.anchor} contains itself")
+            raise self._ended(event, path, f"&{event.anchor} contains itself")
         # Counted as written out: nodes are shared here, but whoever walks them later visits each.
         for _ in walk(target):
             self._aliased += 1
             if self._aliased > MOST_ALIASED:
-                self._stop(event, path, f"aliases stand for more than {MOST_ALIASED} values", "write them out")
+                raise self._ended(event, path, f"aliases stand for more than {MOST_ALIASED} values", "write them out")
         return evolve(target, line=event.start_mark.line + 1, column=event.start_mark.column + 1)
 
     def _at(self, event: Any, **content: Any) -> Node:
@@ -173,12 +182,12 @@ class Reader:
         mark = event.start_mark
         self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, path, message, hint))
 
-    def _stop(self, event: Any, path: str, message: str, hint: str = "") -> Any:
+    def _ended(self, event: Any, path: str, message: str, hint: str = "") -> ConfigurationError:
         self._report(event, path, message, hint)
-        raise ConfigurationError(self.problems)
+        return ConfigurationError(self.problems)
 
 
-def _is_nothing(event: Event) -> bool:
+def _is_nothing(event: Any) -> bool:
     return isinstance(event, ScalarEvent) and event.value == "" and bool(event.implicit[0])
 
 

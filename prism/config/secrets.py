@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-import attrs
 from attrs import field, frozen
 
 MASK = "***"
+# The metadata of a field whose value is never shown: `token: str = field(default="", repr=False, metadata=SECRET)`.
+SECRET: Mapping[str, object] = MappingProxyType({"secret": True})
 _SHORTEST = 4  # shorter values are masked where they stand, but not looked for in texts: "1" is in every text
 _VARIABLE = re.compile(r"(.*_)?(TOKEN|KEY)|.*PASSWORD.*|.*PASSWD.*|.*SECRET.*")
 _NAME = re.compile(
@@ -29,11 +31,6 @@ def is_secret_variable(name: str) -> bool:
 def is_secret_name(name: str) -> bool:
     """Whether a key of this name holds a secret: `password`, `hf_token`; not `tokenizer`, `pad_token`, `max_tokens`."""
     return _NAME.fullmatch(name.lower()) is not None
-
-
-def secret(*, default: Any = attrs.NOTHING) -> Any:
-    """An attrs field of an options class whose value is never shown, logged or stored."""
-    return field(default=default, repr=False, metadata={"secret": True})
 
 
 def mask_urls(text: str) -> str:
@@ -61,7 +58,8 @@ class Redactor:
     @_pattern.default
     def _compile(self) -> re.Pattern[str] | None:
         forms = {form for value in self.secrets for form in _forms(value)}
-        return re.compile("|".join(map(re.escape, sorted(forms, key=lambda form: (-len(form), form))))) if forms else None
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        return re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def redact(self, text: str) -> str:
         """`text` with every known secret masked."""

@@ -11,6 +11,7 @@ import attrs
 from attrs import field, frozen
 
 from prism.config.parameters import Parameters
+from prism.config.secrets import SECRET
 
 
 @frozen
@@ -53,29 +54,26 @@ Text = Annotated[str, MayBeEmpty()]
 Count = Annotated[int, AtLeast(1)]
 
 
-def key(default: Any, *, doc: str, metadata: Mapping[str, Any] | None = None) -> Any:
-    """A field with a default and its meaning; one whose metadata says "secret" is never shown."""
-    hidden = bool(metadata and metadata.get("secret"))
-    return field(default=default, repr=not hidden, metadata={"doc": doc, **(metadata or {})})
-
-
-SECRET: Mapping[str, Any] = {"secret": True}
+def doc(meaning: str, *, more: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """The metadata of a key: what it means, for the schema and for people."""
+    return {"doc": meaning, **more}
 
 
 @frozen
 class Foundation:
     """`foundation`: what the experiment is called."""
 
-    experiment_name: str = key("default_experiment", doc="The experiment that runs belong to.")
-    experiment_description: Text = key("", doc="What the experiment is about, for people.")
+    experiment_name: str = field(default="default_experiment", metadata=doc("The experiment that runs belong to."))
+    experiment_description: Text = field(default="", metadata=doc("What the experiment is about, for people."))
 
 
 @frozen
 class DataAccess:
     """`unified_data_access.data_access`: which datasets are used."""
 
-    dataset_names: tuple[str, ...] = key(
-        (), doc="Names of datasets. The first is the training data, unless `data.train` says otherwise."
+    dataset_names: tuple[str, ...] = field(
+        default=(),
+        metadata=doc("Names of datasets. The first is the training data, unless `data.train` says otherwise."),
     )
 
 
@@ -83,44 +81,50 @@ class DataAccess:
 class UnifiedDataAccess:
     """`unified_data_access`: how datasets are found and brought here."""
 
-    enabled: bool = key(True, doc="false: names of datasets are paths, and nothing is resolved.")
-    cached: bool = key(True, doc="Whether the data client may keep a local copy.")
-    token: Text = key("", doc="What the data client identifies itself with.", metadata=SECRET)
-    client: Annotated[Named, Kind("data_client")] = key(
-        Named("local"), doc="The data client: its name, or a mapping of `name` and its options."
+    enabled: bool = field(default=True, metadata=doc("false: names of datasets are paths, and nothing is resolved."))
+    cached: bool = field(default=True, metadata=doc("Whether the data client may keep a local copy."))
+    token: Text = field(
+        default="", repr=False, metadata=doc("What the data client identifies itself with.", more=SECRET)
     )
-    data_access: DataAccess = key(DataAccess(), doc="Which datasets are used.")
+    client: Annotated[Named, Kind("data_client")] = field(
+        default=Named("local"), metadata=doc("The data client: its name, or a mapping of `name` and its options.")
+    )
+    data_access: DataAccess = field(default=DataAccess(), metadata=doc("Which datasets are used."))
 
 
 @frozen
 class Data:
     """`data`: which dataset plays which part in training."""
 
-    train: str | None = key(None, doc="The training data; null: the first of `dataset_names`.")
-    validation: str | None = key(None, doc="What is evaluated during training; null: nothing.")
+    train: str | None = field(default=None, metadata=doc("The training data; null: the first of `dataset_names`."))
+    validation: str | None = field(default=None, metadata=doc("What is evaluated during training; null: nothing."))
 
 
 @frozen
 class Security:
     """`ml.security`: how Prism identifies itself to the tracking server."""
 
-    enabled: bool = key(False, doc="Whether user name and password are sent.")
-    username: Text = key("", doc="The user name.")
-    password: Text = key("", doc="The password.", metadata=SECRET)
+    enabled: bool = field(default=False, metadata=doc("Whether user name and password are sent."))
+    username: Text = field(default="", metadata=doc("The user name."))
+    password: Text = field(default="", repr=False, metadata=doc("The password.", more=SECRET))
 
 
 @frozen
 class ModelRepo:
     """`ml.model_repo`: the registered model that a successful run adds a version to."""
 
-    model_uri: str = key("runs:/{run_id}/artifacts/model", doc="Which model; the default is the run's own.")
-    registered: bool = key(True, doc="Whether the model is registered when the run has succeeded.")
-    name: Text = key("", doc="The registered model's name; empty: nothing is registered.")
-    await_registration_for: Annotated[float, AtLeast(0)] = key(
-        300.0, doc="Seconds to wait at the end of a run until the version is there."
+    model_uri: str = field(
+        default="runs:/{run_id}/artifacts/model", metadata=doc("Which model; the default is the run's own.")
     )
-    tag: Mapping[str, str] = key(MappingProxyType({}), doc="Tags of the model version, text to text.")
-    version: Text = key("", doc="The semantic version to take; empty: 1.0.0, then the next patch.")
+    registered: bool = field(default=True, metadata=doc("Whether the model is registered when the run has succeeded."))
+    name: Text = field(default="", metadata=doc("The registered model's name; empty: nothing is registered."))
+    await_registration_for: Annotated[float, AtLeast(0)] = field(
+        default=300.0, metadata=doc("Seconds to wait at the end of a run until the version is there.")
+    )
+    tag: Mapping[str, str] = field(
+        default=MappingProxyType({}), metadata=doc("Tags of the model version, text to text.")
+    )
+    version: Text = field(default="", metadata=doc("The semantic version to take; empty: 1.0.0, then the next patch."))
 
     @property
     def registers(self) -> bool:
@@ -132,58 +136,76 @@ class ModelRepo:
 class Ml:
     """`ml`: tracking, the user's parameters, and the model registry."""
 
-    enabled: bool = key(True, doc="false: the run is kept in its own journal only.")
-    tracking_uri: str | None = key(
-        None, doc="Where the tracker is; null: `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db` in the project."
+    enabled: bool = field(default=True, metadata=doc("false: the run is kept in its own journal only."))
+    tracking_uri: str | None = field(
+        default=None,
+        metadata=doc("Where the tracker is; null: `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db` in the project."),
     )
-    auto_log: bool = key(True, doc="Whether parameters and metrics of known frameworks are logged by themselves.")
-    system_tracing: bool = key(True, doc="Whether the machine's own metrics are logged.")
-    security: Security = key(Security(), doc="How Prism identifies itself to the tracking server.")
-    parameters: Parameters = key(Parameters({}), doc="The user's own values; the trainer named reads them.")
-    custom_metrics: tuple[Any, ...] = key((), doc="Metrics computed from logged ones. Does not act yet.")
-    metrics: tuple[Any, ...] = key((), doc="What sais-prism-sdk 0.1 calls `custom_metrics`. Does not act.")
-    artifacts: tuple[str, ...] = key((), doc="Paths that are logged when the run ends.")
-    model_repo: ModelRepo = key(ModelRepo(), doc="The registered model that a successful run adds a version to.")
+    auto_log: bool = field(
+        default=True, metadata=doc("Whether parameters and metrics of known frameworks are logged by themselves.")
+    )
+    system_tracing: bool = field(default=True, metadata=doc("Whether the machine's own metrics are logged."))
+    security: Security = field(default=Security(), metadata=doc("How Prism identifies itself to the tracking server."))
+    parameters: Parameters = field(
+        default=Parameters({}), metadata=doc("The user's own values; the trainer named reads them.")
+    )
+    custom_metrics: tuple[Any, ...] = field(
+        default=(), metadata=doc("Metrics computed from logged ones. Does not act yet.")
+    )
+    metrics: tuple[Any, ...] = field(
+        default=(), metadata=doc("What sais-prism-sdk 0.1 calls `custom_metrics`. Does not act.")
+    )
+    artifacts: tuple[str, ...] = field(default=(), metadata=doc("Paths that are logged when the run ends."))
+    model_repo: ModelRepo = field(
+        default=ModelRepo(), metadata=doc("The registered model that a successful run adds a version to.")
+    )
 
 
 @frozen
 class Evaluation:
     """`evaluation`: which data a model answers, and who scores the answers."""
 
-    data: tuple[str, ...] = key((), doc="The evaluation datasets, each reported separately.")
-    predictor: Annotated[Named, Kind("predictor")] = key(Named("generate"), doc="What lets the model answer.")
-    evaluators: tuple[Annotated[Named, Kind("evaluator")], ...] = key(
-        (Named("rouge"), Named("bleu")), doc="What scores the answers."
+    data: tuple[str, ...] = field(default=(), metadata=doc("The evaluation datasets, each reported separately."))
+    predictor: Annotated[Named, Kind("predictor")] = field(
+        default=Named("generate"), metadata=doc("What lets the model answer.")
     )
-    max_samples: Count | None = key(None, doc="At most so many samples of each dataset; null: all.")
-    max_new_tokens: Count = key(200, doc="The most tokens of an answer.")
+    evaluators: tuple[Annotated[Named, Kind("evaluator")], ...] = field(
+        default=(Named("rouge"), Named("bleu")), metadata=doc("What scores the answers.")
+    )
+    max_samples: Count | None = field(default=None, metadata=doc("At most so many samples of each dataset; null: all."))
+    max_new_tokens: Count = field(default=200, metadata=doc("The most tokens of an answer."))
 
 
 @frozen
 class PluginSwitches:
     """`plugins`: which plugins are switched off, and which files are plugins of this project."""
 
-    off: tuple[str, ...] = key((), doc="Names of plugins that are not loaded.")
-    local: tuple[Path, ...] = key((), doc="Python files of this project that are plugins.")
+    off: tuple[str, ...] = field(default=(), metadata=doc("Names of plugins that are not loaded."))
+    local: tuple[Path, ...] = field(default=(), metadata=doc("Python files of this project that are plugins."))
 
 
 @frozen
 class Sections:
     """The top-level sections. Others are errors, except the user's own, named `x-…`."""
 
-    foundation: Foundation = key(Foundation(), doc="What the experiment is called.")
-    unified_data_access: UnifiedDataAccess = key(UnifiedDataAccess(), doc="How datasets are found.")
-    data: Data = key(Data(), doc="Which dataset plays which part in training.")
-    ml: Ml = key(Ml(), doc="Tracking, parameters and the model registry.")
-    trainer: Annotated[Named, Kind("trainer")] = key(Named("accelerate"), doc="What trains.")
-    evaluation: Evaluation = key(Evaluation(), doc="What is evaluated, and how.")
-    trackers: tuple[Annotated[Named, Kind("tracker")], ...] = key(
-        (Named("mlflow"),), doc="Where runs are shown; none while `ml.enabled` is false."
+    foundation: Foundation = field(default=Foundation(), metadata=doc("What the experiment is called."))
+    unified_data_access: UnifiedDataAccess = field(default=UnifiedDataAccess(), metadata=doc("How datasets are found."))
+    data: Data = field(default=Data(), metadata=doc("Which dataset plays which part in training."))
+    ml: Ml = field(default=Ml(), metadata=doc("Tracking, parameters and the model registry."))
+    trainer: Annotated[Named, Kind("trainer")] = field(default=Named("accelerate"), metadata=doc("What trains."))
+    evaluation: Evaluation = field(default=Evaluation(), metadata=doc("What is evaluated, and how."))
+    trackers: tuple[Annotated[Named, Kind("tracker")], ...] = field(
+        default=(Named("mlflow"),), metadata=doc("Where runs are shown; none while `ml.enabled` is false.")
     )
-    launcher: Annotated[Launcher, Kind("launcher")] = key(Launcher(), doc="What starts the processes.")
-    plugins: PluginSwitches = key(PluginSwitches(), doc="Which plugins are off, and which are local.")
+    launcher: Annotated[Launcher, Kind("launcher")] = field(
+        default=Launcher(), metadata=doc("What starts the processes.")
+    )
+    plugins: PluginSwitches = field(
+        default=PluginSwitches(), metadata=doc("Which plugins are off, and which are local.")
+    )
 
 
 def fields_of(cls: type) -> tuple[attrs.Attribute[Any], ...]:
     """The fields of an attrs class with their types resolved. Raises `NameError` for a type it cannot find."""
-    return attrs.fields(attrs.resolve_types(cls))
+    fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
+    return fields

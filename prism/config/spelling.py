@@ -72,5 +72,3 @@ def _flat(node: Node) -> Node:
     if not lists or not all(isinstance(entries, list) for entries in lists):
         return evolve(node, value=[]) if node.value == {} else node
     return evolve(node, value=[entry for entries in lists for entry in entries])
-
-

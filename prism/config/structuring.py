@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -50,7 +51,7 @@ def structure(converter: Converter, node: Node, kind: Any) -> Any:
     return converter.get_structure_hook(kind)(node, kind)
 
 
-def collect(actions: Sequence[Callable[[], Any]]) -> list[Any]:
+def collect(actions: Iterable[Callable[[], Any]]) -> list[Any]:
     """The results of all actions. Raises one `Mismatched` with what all of them found."""
     results, found = [], []
     for action in actions:
@@ -72,9 +73,8 @@ def _origin(kind: Any) -> Any:
 
 def _soft(node: Node) -> Node:
     # What a variable or the command line gave is read as YAML where a number or a truth value is due.
-    if node.soft and isinstance(node.value, str):
-        return attrs.evolve(node, value=plain_scalar(node.text)) if not isinstance(plain_scalar(node.text), str) else node
-    return node
+    read = plain_scalar(node.text) if node.soft and isinstance(node.value, str) else node.value
+    return attrs.evolve(node, value=read)
 
 
 def _scalar(node: Node, kinds: type | tuple[type, ...], expected: str) -> Any:
@@ -134,7 +134,7 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
             raise Mismatched(Mismatch(node, message=f"expected {len(arguments)} values, found {len(entries)}"))
         kinds = arguments if fixed else [arguments[0]] * len(entries)
         pairs = zip(entries, kinds, strict=True)
-        return make(collect([lambda e=entry, k=inner: structure(converter, e, k) for entry, inner in pairs]))
+        return make(collect(partial(structure, converter, entry, inner) for entry, inner in pairs))
 
     return hook
 
@@ -144,7 +144,7 @@ def _mapping_hook(kind: Any, converter: Converter) -> Hook:
 
     def hook(node: Node, _: Any) -> dict[str, Any]:
         entries: dict[str, Node] = _mapping(node).value
-        values = collect([lambda e=entry: structure(converter, e, inner) for entry in entries.values()])
+        values = collect(partial(structure, converter, entry, inner) for entry in entries.values())
         return dict(zip(entries, values, strict=True))
 
     return hook
@@ -175,14 +175,14 @@ def _union_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _literal_hook(kind: Any, _: Converter) -> Hook:
-    choices = [choice.value for choice in kind] if isinstance(kind, type) else list(get_args(kind))
-    make = kind if isinstance(kind, type) else (lambda choice: choice)
+    named = isinstance(kind, enum.EnumType)
+    choices = [choice.value for choice in kind] if named else list(get_args(kind))
 
     def hook(node: Node, _: Any) -> Any:
         for value in (_soft(node).value, node.text if node.soft else node.value):
             for choice in choices:
                 if type(choice) is type(value) and choice == value:
-                    return make(choice)
+                    return kind(choice) if named else choice
         expected = "one of " + ", ".join(map(str, choices))
         raise Mismatched(Mismatch(node, expected, hint=did_you_mean(str(node.text), map(str, choices))))
 
@@ -217,7 +217,9 @@ def _unsupported(kind: Any) -> Hook:
 
 def _class_hook(kind: Any, converter: Converter) -> Hook:
     fields = {each.name: each for each in attrs.fields(attrs.resolve_types(_origin(kind)))}
-    build = make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True)
+    build: Callable[[Mapping[str, Node], Any], Any] = make_dict_structure_fn(
+        kind, converter, _cattrs_forbid_extra_keys=True
+    )
 
     def hook(node: Node, _: Any) -> Any:
         entries: dict[str, Node] = _mapping(node).value
