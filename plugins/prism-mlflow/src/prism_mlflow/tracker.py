@@ -1,0 +1,174 @@
+"""The tracker `mlflow`: a run's journal projected into an MLflow run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
+
+from prism.errors import Unreachable
+from prism.protocols import Record, TrackedRun, TrackerRun
+from prism_mlflow.batches import MAX_METRICS, Batch, Entity, cut_batches
+from prism_mlflow.connection import Connection
+from prism_mlflow.naming import MAX_TAG, cut, own_tag
+from prism_mlflow.options import TrackerOptions
+from prism_mlflow.projection import File, Projection, project
+from prism_mlflow.runs import open_run, run_tags, run_url
+from prism_mlflow.system import SystemMetrics
+from prism_mlflow.uploads import NOTED_SIZE, put_text, sha256_of, upload
+
+_POSITION = "prism.position"
+_POSITION_FILES = 60  # journal files whose names and numbers surely fit in one tag
+_FEWEST_POINTS = 50
+
+
+class MlflowTracker:
+    """A run in MLflow, fed through `MlflowClient` alone: no active run, nothing global.
+
+    What was delivered up to which record is kept in the run's tags `prism.position…`, set with the
+    last batch of a delivery, so that delivering the same records again changes nothing.
+    """
+
+    def __init__(self, options: TrackerOptions | None = None) -> None:
+        self._options = options or TrackerOptions()
+        self._connection: Connection | None = None
+        self._mlflow_id = ""
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._points = MAX_METRICS
+        self._system: SystemMetrics | None = None
+
+    def open(self, run: TrackedRun) -> TrackerRun:
+        """Find MLflow's run by the tag `prism.run_id`, or make it; upload the run's resolved configuration.
+
+        Raises `Unreachable`, and `EnvironmentUnfit` when experiment or run were deleted in MLflow.
+        """
+        connection = Connection.of(run.project, settings=run.settings, timeout=self._options.timeout)
+        found, _ = open_run(connection, run)
+        self._connection, self._mlflow_id = connection, found.info.run_id
+        self._params, self._tags = dict(found.data.params), dict(found.data.tags)
+        configuration = run.ref.directory / "config.yaml"
+        if configuration.is_file():
+            self._upload(File("config.yaml", configuration, sha256_of(configuration)), noted_from=0)
+        return TrackerRun(id=self._mlflow_id, url=run_url(connection.location, found))
+
+    def position(self) -> Mapping[str, int]:
+        """Journal file → number of its last record delivered, from the run's tags."""
+        with self._opened.reach("read the position") as client:
+            tags = client.get_run(self._mlflow_id).data.tags
+        found: dict[str, int] = {}
+        for name, value in tags.items():
+            if name == _POSITION or name.startswith(f"{_POSITION}."):
+                found.update(json.loads(value))
+        return found
+
+    def deliver(self, records: Sequence[Record], position: Mapping[str, int]) -> None:
+        """Bring the records there, files first, and keep `position` with the last batch."""
+        projection = project(records)
+        for name, content in projection.texts.items():
+            put_text(self._opened, self._mlflow_id, content=content, name=name)
+        for file in projection.files.values():
+            projection.own.update(self._upload(file, noted_from=NOTED_SIZE))
+        if projection.datasets:
+            with self._opened.reach("take the datasets") as client:
+                client.log_inputs(self._mlflow_id, datasets=projection.datasets)
+        for batch in cut_batches(self._entities(projection, position), points=self._points):
+            self._send(batch)
+
+    def close(self, status: str, ended: int) -> None:
+        """Set the status, and the end in ms; RUNNING opens a run again (MLflow keeps its earlier end)."""
+        with self._opened.reach(f"set the status {status}") as client:
+            if status == "RUNNING":
+                client.update_run(self._mlflow_id, status=status)
+            else:
+                client.set_terminated(self._mlflow_id, status=status, end_time=ended)
+
+    def system_metrics(self) -> dict[str, float]:
+        """What MLflow samples of this machine now: CPU, memory, disk, network, GPU if there is one."""
+        if self._system is None:
+            self._system = SystemMetrics()
+        return self._system.sample()
+
+    @property
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            raise RuntimeError("open() comes first")
+        return self._connection
+
+    def _entities(self, projection: Projection, position: Mapping[str, int]) -> Iterator[Entity]:
+        """Everything for `log_batch`, the position last."""
+        known = self._params
+        yield from (Param(name, value) for name, value in projection.params.items() if name not in known)
+        yield from projection.metrics
+        tags = projection.tags | projection.own | self._changed(projection.params) | self._nonfinite(projection)
+        yield from run_tags({name: value for name, value in tags.items() if self._tags.get(name) != value})
+        yield from run_tags(_position_tags(position))
+
+    def _changed(self, params: Mapping[str, str]) -> dict[str, str]:
+        """Tags for parameters that MLflow already has with another value: it refuses the second."""
+        return {
+            own_tag("changed", name): cut(value, limit=MAX_TAG, whole="config.yaml")
+            for name, value in params.items()
+            if self._params.get(name, value) != value
+        }
+
+    def _nonfinite(self, projection: Projection) -> dict[str, str]:
+        """Tags that say which metrics were not finite, and from which step on: databases keep no infinity."""
+        tags = {}
+        for name, found in projection.nonfinite.items():
+            key = own_tag("nonfinite", name)
+            before = json.loads(self._tags.get(key, "{}"))
+            first = {kind: min(step, before.get(kind, step)) for kind, step in found.items()}
+            tags[key] = json.dumps(before | first, sort_keys=True)
+        return tags
+
+    def _send(self, batch: Batch) -> None:
+        try:
+            self._log(batch)
+        except Unreachable:
+            # perhaps the server is only too slow for so much at once
+            self._points = max(_FEWEST_POINTS, self._points // 2)
+            raise
+        self._points = min(MAX_METRICS, self._points * 2)
+        self._params.update((param.key, param.value) for param in batch.params)
+        self._tags.update((tag.key, tag.value) for tag in batch.tags)
+
+    def _log(self, batch: Batch) -> None:
+        with self._opened.reach("take a batch") as client:
+            try:
+                client.log_batch(self._mlflow_id, metrics=batch.metrics, params=batch.params, tags=batch.tags)
+            except MlflowException as error:
+                if "Changing param values is not allowed" not in str(error):
+                    raise
+                # someone else wrote a parameter since we opened the run: theirs stays, ours is told in a tag
+                self._params = dict(client.get_run(self._mlflow_id).data.params)
+                tags = run_tags(self._changed({param.key: param.value for param in batch.params}))
+                params = [param for param in batch.params if param.key not in self._params]
+                client.log_batch(self._mlflow_id, metrics=batch.metrics, params=params)
+                for tag in [*tags, *batch.tags]:
+                    client.set_tag(self._mlflow_id, tag.key, tag.value)
+                batch.params = params
+
+    def _upload(self, file: File, *, noted_from: int) -> dict[str, str]:
+        """Upload unless noted as uploaded; the tags that say what became of it."""
+        noted = own_tag("uploaded", file.name)
+        if file.sha256 and self._tags.get(noted) == file.sha256:
+            return {}
+        problem = upload(self._opened, self._mlflow_id, file)
+        if problem:
+            return {own_tag("file", file.name): problem}
+        if not file.sha256 or file.path.stat().st_size < noted_from:
+            return {}
+        with self._opened.reach("note the upload") as client:
+            client.set_tag(self._mlflow_id, noted, file.sha256)
+        self._tags[noted] = file.sha256
+        return {}
+
+
+def _position_tags(position: Mapping[str, int]) -> dict[str, str]:
+    """The position in as many tags as it takes, each within MLflow's limit for one."""
+    files = sorted(position.items())
+    parts = [dict(files[start : start + _POSITION_FILES]) for start in range(0, len(files), _POSITION_FILES)]
+    return {_POSITION if not number else f"{_POSITION}.{number}": json.dumps(part) for number, part in enumerate(parts)}
