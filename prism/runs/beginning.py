@@ -1,0 +1,127 @@
+"""How a run begins: its directory with what is known before any work, and a process's entry into an attempt."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prism.errors import EnvironmentUnfit
+from prism.protocols import Ranks
+from prism.runs.directory import RunDirectory, create_run_directory, write_whole
+from prism.runs.handle import Run
+from prism.runs.identity import ProcessIdentity, new_run_id
+from prism.runs.journal import FORMAT, JournalWriter
+from prism.runs.project import Project
+from prism.runs.provenance import collect_provenance
+from prism.runs.ranks import Alone, ByFiles
+from prism.runs.signals import StopRequest
+from prism.version import VERSION
+
+
+def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:
+    """Make a new run's directory, with its resolved configuration (redacted) and provenance."""
+    directory = create_run_directory(project.config.project, run_id or new_run_id())
+    provenance = collect_provenance(project.config.project)
+    provenance["command"] = [project.config.redact(word) for word in sys.argv]
+    try:
+        write_whole(directory.config, project.config.dump())
+        write_whole(directory.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise EnvironmentUnfit(f"cannot write to {directory.path}: {error.strerror}", hint="make room first") from error
+    return directory
+
+
+def open_journal(
+    directory: RunDirectory, stem: str, *, role: str, facts: Mapping[str, Any] | None = None
+) -> JournalWriter:
+    """Begin a journal file of this process with its `start` record.
+
+    A name that is taken already (a second process of the same rank) gets the pid appended.
+    """
+    try:
+        journal = _create(directory.journal / f"{stem}.jsonl")
+    except FileExistsError:
+        journal = _create(directory.journal / f"{stem}-p{os.getpid()}.jsonl")
+    start = {"format": FORMAT, "role": role, "prism": VERSION, "process": ProcessIdentity.mine().dump()}
+    journal.write("start", {**start, **(facts or {})})
+    return journal
+
+
+def enter_attempt(
+    directory: RunDirectory,
+    *,
+    project: Project,
+    attempt: int,
+    role: str = "worker",
+    owner: str = "user",
+    environ: Mapping[str, str] = os.environ,
+    stop: StopRequest | None = None,
+    on_finish: Callable[[], None] = lambda: None,
+) -> Run:
+    """This process becomes one rank of an attempt: its journal file, and the `Run` for its code.
+
+    `role` "helper" is a further process beside the rank's own: what it says counts, its end does not.
+    `owner` "prism" means that `prism run` ends the run, not the code that it runs.
+    """
+    rank, world_size = int(environ.get("RANK", 0)), int(environ.get("WORLD_SIZE", 1))
+    facts = {"run_id": directory.run_id, "attempt": attempt, "rank": rank, "world_size": world_size}
+    journal = open_journal(directory, f"a{attempt}-rank{rank}", role=role, facts=facts)
+    ranks: Ranks = Alone()
+    if world_size > 1:
+        ranks = ByFiles(directory.path / "ranks" / str(attempt), rank, world_size)
+    run = Run(
+        directory,
+        project=project,
+        journal=journal,
+        attempt=attempt,
+        ranks=ranks,
+        stop=stop,
+        owner=owner,
+        on_finish=on_finish,
+    )
+    if role == "worker" and rank == 0 and project.config.ml.auto_log:
+        run.log_params(project.config.plain()["ml"].get("parameters") or {})
+    journal.keep_alive()
+    return run
+
+
+def describe_run(
+    say: Callable[[str, Mapping[str, Any]], None],
+    project: Project,
+    *,
+    name: str = "",
+    note: str = "",
+    tags: Mapping[str, str] | None = None,
+    target: str = "",
+) -> None:
+    """Say what run this is, once per attempt, through `say` of the process that begins it."""
+    config = project.config
+    facts = {
+        "experiment": config.foundation.experiment_name,
+        "description": note or config.foundation.experiment_description,
+        "name": name,
+        "target": target,
+        "config_file": os.path.relpath(config.path, config.project),
+        "config_digest": config.digest,
+        "trackers": [tracker.name for tracker in config.trackers] if config.ml.enabled else [],
+    }
+    say("run", facts)
+    if tags:
+        say("tags", {"tags": dict(tags)})
+
+
+def _create(path: Path) -> JournalWriter:
+    try:
+        return JournalWriter(path, warn=_warn)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise EnvironmentUnfit(f"cannot begin the journal {path}: {error.strerror}") from error
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")

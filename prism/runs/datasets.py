@@ -1,0 +1,53 @@
+"""A run's datasets: from the name in the configuration to a verified path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from prism.data.digest import digest_files, manifest_digest
+from prism.errors import DataError
+from prism.protocols import DatasetFile, DatasetVersion
+
+if TYPE_CHECKING:
+    from prism.runs.project import Project
+
+
+@frozen
+class Dataset:
+    """A dataset version that is here: `path` is its file or folder."""
+
+    name: str
+    version: str
+    digest: str
+    uri: str
+    path: Path
+    files: tuple[DatasetFile, ...]
+
+    def as_version(self) -> DatasetVersion:
+        return DatasetVersion(self.name, self.version, self.uri, self.digest, self.files)
+
+
+def find_dataset(project: Project, name: str) -> Dataset:
+    """Resolve and fetch `name` through the data client that the configuration names.
+
+    With `unified_data_access.enabled: false` a name is a path, relative to the project.
+    """
+    access = project.config.unified_data_access
+    if not access.enabled:
+        return _as_path(name, project.config.project)
+    client = project.build("data_client", access.client)
+    version = client.resolve(name)
+    path = client.fetch(version)
+    return Dataset(version.name, version.version, version.digest, version.uri, Path(path), version.files)
+
+
+def _as_path(name: str, folder: Path) -> Dataset:
+    path = (folder / name).resolve()
+    if not path.exists():
+        raise DataError(f"there is no dataset at {path}", hint="unified_data_access.enabled is false: names are paths")
+    files = digest_files(path)
+    digest = manifest_digest(files)
+    return Dataset(name, digest.removeprefix("sha256:")[:12], digest, path.as_uri(), path, files)

@@ -1,0 +1,193 @@
+"""The run directory: where everything of one run lies, `artifacts/runs/<run id>/` under the project."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from prism.errors import EnvironmentUnfit, UsageError
+
+FORMAT = 1
+
+
+@frozen
+class JournalName:
+    """What a journal file's name says: the attempt and rank whose process wrote it, and nothing else's.
+
+    `a2-rank0` is a worker, `a2-rank0-p71` a child or a further process of it; other names
+    (`a2-launch`, `eval-…`, `node-…`) have no rank, and attempt `LATER` where they have none.
+    """
+
+    attempt: int
+    rank: int | None
+    is_worker: bool
+
+
+LATER = 1 << 30
+_JOURNAL_NAME = re.compile(r"a(\d+)-(?:rank(\d+)(-p\d+)?|launch.*)")
+
+
+def parse_journal_name(stem: str) -> JournalName:
+    match = _JOURNAL_NAME.fullmatch(stem)
+    if match is None:
+        return JournalName(LATER, None, False)
+    rank = None if match[2] is None else int(match[2])
+    return JournalName(int(match[1]), rank, rank is not None and match[3] is None)
+
+
+@frozen
+class RunDirectory:
+    """The paths inside one run directory; makes nothing by itself."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def project(self) -> Path:
+        return self.path.parents[2]
+
+    @property
+    def summary(self) -> Path:
+        """A cache of identity, attempts and status, derived from the journal."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def datasets(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def delivery(self) -> Path:
+        return self.path / "delivery"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def files(self) -> Path:
+        return self.path / "files"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def scratch(self) -> Path:
+        """Work in progress of the running attempt, removed when it has succeeded."""
+        return self.path / "scratch"
+
+    def journal_files(self) -> list[Path]:
+        """The journal's files: those of attempts in the attempts' order, then all others by name."""
+        return sorted(self.journal.glob("*.jsonl"), key=lambda path: (parse_journal_name(path.stem).attempt, path.stem))
+
+    def delivery_files(self) -> list[Path]:
+        """What the delivery processes wrote, oldest first."""
+        return sorted(self.delivery.glob("*.jsonl"))
+
+
+def runs_folder(project: Path) -> Path:
+    return project / "artifacts" / "runs"
+
+
+def create_run_directory(project: Path, run_id: str) -> RunDirectory:
+    """Make the directory of a new run. Raises `EnvironmentUnfit` when the disk does not allow it."""
+    directory = RunDirectory(runs_folder(project).absolute() / run_id)
+    try:
+        directory.path.mkdir(parents=True)
+        for folder in (directory.journal, directory.delivery, directory.logs):
+            folder.mkdir()
+        write_whole(directory.summary, json.dumps({"format": FORMAT, "run_id": run_id}) + "\n")
+    except OSError as error:
+        _remove_remains(directory)
+        raise EnvironmentUnfit(
+            f"cannot make the run directory {directory.path}: {error.strerror}",
+            hint="make room or choose a project folder on another file system; nothing was started",
+        ) from error
+    return directory
+
+
+def list_runs(project: Path) -> Iterator[RunDirectory]:
+    """The runs of a project, newest first."""
+    folder = runs_folder(project)
+    if folder.is_dir():
+        for path in sorted(folder.iterdir(), reverse=True):
+            if not path.name.startswith(".") and (path / "run.json").is_file():
+                yield RunDirectory(path)
+
+
+def find_run(project: Path, prefix: str) -> RunDirectory:
+    """The run whose id is, or uniquely begins with, `prefix`. Raises `UsageError`."""
+    matches = [run for run in list_runs(project) if run.run_id.startswith(prefix)] if prefix else []
+    exact = [run for run in matches if run.run_id == prefix]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        raise UsageError(
+            f"{prefix!r} begins the ids of {len(matches)} runs", hint=", ".join(r.run_id for r in matches[:5])
+        )
+    raise UsageError(f"no run {prefix!r} in {runs_folder(project)}", hint="prism runs list shows them")
+
+
+def read_summary(directory: RunDirectory) -> dict[str, Any]:
+    """What `run.json` says. Raises `UsageError` for a format that a newer Prism wrote."""
+    try:
+        summary: dict[str, Any] = json.loads(directory.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if summary.get("format") != FORMAT:
+        raise UsageError(
+            f"{directory.summary} has format {summary.get('format')!r}, this Prism reads {FORMAT}",
+            hint="upgrade sais-prism-core",
+        )
+    return summary
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a reader sees the old or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_remains(directory: RunDirectory) -> None:
+    for path in sorted(directory.path.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+    if directory.path.is_dir():
+        directory.path.rmdir()

@@ -1,0 +1,187 @@
+"""`prism run`: begin the run, start its worker as a child, pass signals on, wait, and say what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from attrs import frozen
+
+from prism.errors import EnvironmentUnfit, UsageError
+from prism.launch.topology import detect
+from prism.protocols import Job, LaunchPlan, Topology
+from prism.runs.beginning import begin_run, open_journal
+from prism.runs.claim import Claim
+from prism.runs.directory import RunDirectory
+from prism.runs.foreign import Place, join_foreign_launch
+from prism.runs.live import LiveState
+from prism.runs.node import start_node_process
+from prism.runs.output import CapturedOutput
+from prism.runs.preflight import check_before_run
+from prism.runs.project import Project
+from prism.runs.state import TERMINAL, RunState, read_state
+from prism.runs.worker import WorkerJob
+
+SILENT_SECONDS = 10.0
+OPENING_SECONDS = 30.0
+
+
+@frozen
+class RunRequest:
+    """What the command line asked for."""
+
+    target: str = ""
+    arguments: tuple[str, ...] = ()
+    name: str = ""
+    note: str = ""
+    tags: Mapping[str, str] = {}
+    processes: int | None = None
+    resume: RunDirectory | None = None
+    off: tuple[str, ...] = ()
+    debug: bool = False
+
+
+@frozen
+class Outcome:
+    """How a run ended: the exit code, and its state once delivery was waited for."""
+
+    exit_code: int
+    state: RunState
+
+
+def plan_run(request: RunRequest, project: Project, *, place: Place) -> LaunchPlan:
+    """The command that does the run's work. Pure: starts and writes nothing."""
+    job = WorkerJob(
+        directory=place.directory.path,
+        attempt=place.attempt,
+        file=project.config.path,
+        overrides=project.overrides,
+        off=request.off,
+        target=request.target,
+        name=request.name,
+        note=request.note,
+        tags=request.tags,
+        debug=request.debug,
+        arguments=request.arguments,
+    )
+    topology = detect(os.environ, processes=request.processes or project.config.launcher.processes)
+    environment = {
+        "PRISM_RUN_ID": place.directory.run_id,
+        "PRISM_RUN_DIRECTORY": str(place.directory.path),
+        "PRISM_ATTEMPT": str(place.attempt),
+        "PRISM_PROCESSES": str(topology.processes * topology.nodes),
+    }
+    if topology.launched:
+        return LaunchPlan((sys.executable, *job.words()), environment)
+    plan: LaunchPlan = project.build("launcher", project.config.launcher).plan(Job(job.words(), environment), topology)
+    return plan
+
+
+def execute(request: RunRequest, project: Project) -> Outcome:
+    """Run it. Raises `UsageError` and `EnvironmentUnfit` before anything was started."""
+    check_before_run(project, target=request.target)
+    place = _place(request, project)
+    plan = plan_run(request, project, place=place)
+    rank = int(os.environ.get("RANK", 0)) if "LOCAL_RANK" in os.environ else 0
+    stem = f"a{place.attempt}-launch" + (f"-r{rank}" if rank else "")
+    journal = open_journal(
+        place.directory, stem, role="launcher", facts={"argv": [project.config.redact(w) for w in plan.argv]}
+    )
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        start_node_process(place.directory, project)
+    code = _run_child(plan, log=place.directory.logs / f"{stem.replace('launch', 'output')}.log")
+    code = _first_failure(place) or code
+    journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
+    journal.close()
+    state = _await_delivery(place.directory, project) if rank == 0 else read_state(place.directory)
+    return Outcome(code, state)
+
+
+def _place(request: RunRequest, project: Project) -> Place:
+    if request.resume is not None:
+        state = read_state(request.resume)
+        if state.status == "RUNNING":
+            raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
+        return Place(request.resume, state.attempts + 1)
+    return join_foreign_launch(project, os.environ) or Place(begin_run(project))
+
+
+def _run_child(plan: LaunchPlan, *, log: Path) -> int:
+    """Start the command, forward signals, and return its exit code as a shell would give it."""
+    for name, text in plan.files.items():
+        Path(name).write_text(text, encoding="utf-8")
+    output = CapturedOutput(log)
+    try:
+        child = subprocess.Popen(
+            plan.argv, env={**os.environ, **plan.env}, stdout=output.stdout.child, stderr=output.stderr.child
+        )
+    except OSError as error:
+        raise EnvironmentUnfit(f"cannot start {plan.argv[0]}: {error.strerror}") from error
+
+    def forward(number: int, _: FrameType | None) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    output.start()
+    code = child.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    output.finish()
+    return 128 - code if code < 0 else code
+
+
+def _first_failure(place: Place) -> int:
+    """The exit code of the rank that failed first: a launcher of several processes gives its own."""
+    workers = [process for process in read_state(place.directory).processes.values() if process.end]
+    ends = sorted((process.end for process in workers if process.end), key=lambda end: end["time"])
+    return next((int(end["exit_code"]) for end in ends if end["exit_code"]), 0)
+
+
+def _status_of(code: int) -> str:
+    if code == 0:
+        return "FINISHED"
+    return "KILLED" if code in (128 + signal.SIGTERM, 128 + signal.SIGINT) else "FAILED"
+
+
+def _await_delivery(directory: RunDirectory, project: Project) -> RunState:
+    """Wait while delivery gets on: for the registration as long as the configuration says, for a silent server 10 s."""
+    live = LiveState(directory)
+    began = moved = time.monotonic()
+    longest = project.config.ml.model_repo.await_registration_for
+    delivered: object = None
+    while time.monotonic() - began < longest:
+        state = live.poll()
+        if state.status in TERMINAL and not _is_awaited(state):
+            break
+        now_delivered = [(t.run_id, t.closed, sum(t.position.values())) for t in state.trackers.values()]
+        if now_delivered != delivered:
+            delivered, moved = now_delivered, time.monotonic()
+        silent = time.monotonic() - moved
+        only_registration = state.pending == 0
+        troubled = any(tracker.problem for tracker in state.trackers.values())
+        opened = all(tracker.run_id for tracker in state.trackers.values())
+        if troubled and time.monotonic() - began > SILENT_SECONDS:
+            break
+        if not only_registration and silent > (SILENT_SECONDS if opened else OPENING_SECONDS):
+            break
+        owner = Claim(directory).owner()
+        if silent > SILENT_SECONDS and (owner is None or not owner.is_here() or not owner.is_alive()):
+            break
+        time.sleep(0.1)
+    return live.poll()
+
+
+def _is_awaited(state: RunState) -> bool:
+    model_waits = state.status == "FINISHED" and state.model is not None and state.model["state"] == "pending"
+    return state.pending > 0 or model_waits
+
+
+def describe_topology(request: RunRequest, project: Project) -> Topology:
+    """Where `execute` would run it, and why."""
+    return detect(os.environ, processes=request.processes or project.config.launcher.processes)

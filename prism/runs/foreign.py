@@ -1,0 +1,85 @@
+"""One launch is one run also when torchrun or accelerate has started the processes, not Prism.
+
+The launch is known by the process that started its workers: its parent's boot id, pid and start
+time, which no earlier or later launch shares. The first worker to claim that key makes the run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from prism.errors import EnvironmentUnfit, UsageError
+from prism.runs.beginning import begin_run
+from prism.runs.directory import RunDirectory, runs_folder
+from prism.runs.identity import ProcessIdentity, new_run_id
+from prism.runs.project import Project
+
+PATIENCE_SECONDS = 60.0
+
+
+@frozen
+class Place:
+    """Which run and attempt a process belongs to."""
+
+    directory: RunDirectory
+    attempt: int = 1
+
+
+def join_foreign_launch(project: Project, environ: Mapping[str, str]) -> Place | None:
+    """The run of the launch that started this process, made by whoever comes first; None if there is none.
+
+    An elastic restart of the workers is the next attempt of the same run.
+    """
+    if "LOCAL_RANK" not in environ:
+        return None
+    if int(environ.get("LOCAL_WORLD_SIZE", 1)) < int(environ.get("WORLD_SIZE", 1)) and "PRISM_RUN_ID" not in environ:
+        raise UsageError(
+            "a launch over several nodes has no identity that all its processes see",
+            hint="export one PRISM_RUN_ID on all nodes before launching, new for every launch",
+        )
+    attempt = 1 + int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    key = environ.get("PRISM_RUN_ID") or _launcher_key()
+    directory = _claimed(project, key, run_id=environ.get("PRISM_RUN_ID") or new_run_id())
+    return Place(directory, attempt)
+
+
+def _launcher_key() -> str:
+    parent = ProcessIdentity.of(os.getppid())
+    if parent is None:
+        raise EnvironmentUnfit("the launcher of this process is gone", hint="start the launch again")
+    return parent.key()
+
+
+def _claimed(project: Project, key: str, *, run_id: str) -> RunDirectory:
+    folder = runs_folder(project.config.project)
+    claim = folder / ".launch" / key
+    try:
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        with claim.open("x", encoding="ascii") as stream:
+            stream.write(run_id + "\n")
+    except FileExistsError:
+        return _await(claim)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"cannot write to {folder}: {error.strerror}", hint="make room or choose another project folder"
+        ) from error
+    return begin_run(project, run_id=run_id)
+
+
+def _await(claim: Path) -> RunDirectory:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        text = claim.read_text(encoding="ascii")
+        if text.endswith("\n"):
+            directory = RunDirectory(claim.parent.parent / text.strip())
+            if directory.provenance.exists():  # written last
+                return directory
+        time.sleep(0.02)
+    raise EnvironmentUnfit(
+        f"another process of this launch claimed {claim} and made no run of it", hint="look at its output"
+    )

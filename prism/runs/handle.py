@@ -1,0 +1,363 @@
+"""`Run`: what user code and trainers get to say and ask about the run they are in."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from prism.data.digest import digest_files, manifest_digest, sha256_of
+from prism.errors import PrismError, Stopped, UsageError
+from prism.protocols import DatasetVersion, Ranks
+from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
+from prism.runs.datasets import Dataset, find_dataset
+from prism.runs.directory import RunDirectory
+from prism.runs.files import keep_file, keep_folder, sync_file
+from prism.runs.journal import JournalWriter, number
+from prism.runs.ranks import Alone
+from prism.runs.signals import StopRequest
+from prism.runs.weights import non_finite_tensors
+
+if TYPE_CHECKING:
+    from prism.config import Configuration
+    from prism.config.parameters import Parameters
+    from prism.runs.project import Project
+
+
+class Run:
+    """One process's hold on a run. Passed to user code, never looked up.
+
+    Everything said is in the journal when the call returns; delivery to trackers is another
+    process's work, so nothing here waits for a server or fails because of one.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        *,
+        project: Project,
+        journal: JournalWriter,
+        attempt: int = 1,
+        ranks: Ranks | None = None,
+        stop: StopRequest | None = None,
+        owner: str = "user",
+        on_finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._directory = directory
+        self._project = project
+        self._journal = journal
+        self._stop = stop or StopRequest()
+        self._owner = owner
+        self._on_finish = on_finish
+        self._files = 0
+        self._lock = threading.Lock()
+        self.attempt = attempt
+        self.ranks: Ranks = ranks or Alone()
+        self.status = "RUNNING"
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def run_id(self) -> str:
+        return self._directory.run_id
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @property
+    def project(self) -> Path:
+        """The folder of the YAML."""
+        return self.config.project
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for work in progress inside the run directory, removed when the run has finished."""
+        self._directory.scratch.mkdir(exist_ok=True)
+        return self._directory.scratch
+
+    @property
+    def config(self) -> Configuration:
+        return self._project.config
+
+    @property
+    def params(self) -> Parameters:
+        """`ml.parameters`, resolved: a read-only mapping with attribute access."""
+        return self.config.ml.parameters
+
+    @property
+    def rank(self) -> int:
+        return self.ranks.rank
+
+    @property
+    def world_size(self) -> int:
+        return self.ranks.world_size
+
+    # ------------------------------------------------------------ saying
+
+    def log_metrics(self, metrics: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Log numbers (Python, numpy or torch scalars) at an optimizer `step`."""
+        self.say("metrics", {"step": step, "metrics": {str(name): number(value) for name, value in metrics.items()}})
+
+    def log_metric(self, name: str, value: Any, *, step: int | None = None) -> None:
+        self.log_metrics({name: value}, step=step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters; nested mappings become dotted names, other values their JSON or text."""
+        self.say("params", {"params": dict(flatten(params))})
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        self.say("tags", {"tags": {str(name): str(value) for name, value in tags.items()}})
+
+    def log_artifact(self, path: str | Path, *, name: str | None = None) -> None:
+        """Keep a file, or every file of a folder, as it is now; `name` is its path among the artifacts."""
+        source = Path(path)
+        if source.is_dir():
+            for file in sorted(source.rglob("*")):
+                if file.is_file():
+                    self.log_artifact(file, name=f"{name or source.name}/{file.relative_to(source).as_posix()}")
+            return
+        name = artifact_name(name or source.name)
+        target = self._new_file(name)
+        kept = keep_file(source, target)
+        self._record_file(kept, name, stored=kept == target)
+
+    def log_text(self, text: str, *, name: str) -> None:
+        """Keep a text as an artifact of that name."""
+        name = artifact_name(name)
+        target = self._new_file(name)
+        target.parent.mkdir(parents=True)
+        target.write_text(text, encoding="utf-8")
+        self._record_file(target, name, stored=True)
+
+    def log_model(self, folder: str | Path) -> None:
+        """Keep a finished model folder whole; it is registered as `ml.model_repo` says once the run has succeeded.
+
+        Rank 0's call counts. A model with non-finite weights is kept and never registered.
+        """
+        if self.rank > 0:
+            return
+        target = self._directory.model
+        shutil.rmtree(target, ignore_errors=True)
+        keep_folder(Path(folder), target)
+        files = digest_files(target)
+        broken = non_finite_tensors(target)
+        if broken:
+            self.warn(f"the model has non-finite weights and will not be registered: {', '.join(broken[:5])}")
+        intent = None if broken else self._registration_intent()
+        size = sum(file.size for file in files)
+        self.say("model", {"path": "model", "digest": manifest_digest(files), "size": size, "register": intent})
+        self._journal.sync()
+
+    def log_evaluation(
+        self, data: str, *, metrics: Mapping[str, Any], signatures: Mapping[str, str], samples_file: str
+    ) -> None:
+        """Record scores of the dataset `data`: the metrics, and where and how they were computed."""
+        self.log_metrics(metrics)
+        self.say("evaluation", {"data": data, "signatures": dict(signatures), "samples_file": samples_file})
+
+    def warn(self, message: str) -> None:
+        """Say one line on stderr (rank 0), and keep it in the journal."""
+        message = self.config.redact(message)
+        if self.rank == 0:
+            sys.stderr.write(f"warning: {message}\n")
+        self.say("warning", {"message": message})
+
+    # ------------------------------------------------------------ data and checkpoints
+
+    def dataset(self, name: str, *, use: str = "train") -> Dataset:
+        """The dataset by its name: resolved by the data client, fetched, verified, recorded as used for `use`.
+
+        Raises `prism.errors.DataError`.
+        """
+        found = find_dataset(self._project, name)
+        self.record_dataset(found.as_version(), use=use)
+        return found
+
+    def record_dataset(self, version: DatasetVersion, *, use: str) -> None:
+        """Record that this run uses a dataset version."""
+        keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
+        self.say("dataset", {**keys, "use": use})
+
+    @contextmanager
+    def checkpoint(self, *, step: int, keep: int | None = None) -> Iterator[Path]:
+        """A folder to write a checkpoint to, published whole when the block ends without an error.
+
+        All ranks call it. Afterwards the newest `keep` checkpoints remain (None: all).
+        """
+        folder = self._directory.checkpoints
+        with write_checkpoint(folder, step=step, attempt=self.attempt, ranks=self.ranks) as target:
+            yield target
+        self._journal.sync()
+        if self.rank == 0:
+            newest = published_checkpoints(folder)[0]
+            facts = {"step": step, "folder": newest.folder.name, "digest": newest.digest, "size": newest.size}
+            self.say("checkpoint", facts)
+            if keep is not None:
+                prune_checkpoints(folder, keep=keep)
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint of this run, verified by its digests, or None."""
+        name = None
+        if self.rank == 0:
+            found = latest_checkpoint(self._directory.checkpoints, report=self.warn)
+            name = found.folder.name if found else None
+        name = self.ranks.broadcast(name)
+        return self._directory.checkpoints / name if name else None
+
+    # ------------------------------------------------------------ stopping and ending
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop (SIGTERM, Ctrl-C): save, then call `stop()` or return.
+
+        With several ranks this is a collective call: all ask at the same place, and all get the
+        same answer.
+        """
+        return self.ranks.any(self._stop.look())
+
+    def stop(self) -> None:
+        """End the work now, as the signal asked: raises `prism.errors.Stopped`."""
+        raise Stopped(self._stop.signal_number or 15)
+
+    @property
+    def stop_signal(self) -> int:
+        """The signal that asked this run to stop, 0 if none has."""
+        return self._stop.signal_number
+
+    def finish(self, status: str = "FINISHED", *, error: BaseException | None = None) -> None:
+        """Say that the run has ended: FINISHED, FAILED or KILLED. Saying it again changes nothing.
+
+        Under `prism run` it is Prism that ends the run, when the work and what follows it are done.
+        """
+        if self._owner == "user":
+            self.end(status, error=error)
+
+    def end(self, status: str, *, error: BaseException | None = None, exit_code: int = 0) -> None:
+        """Write the end, sync the journal and close it; for whoever owns the run."""
+        if status not in ("FINISHED", "FAILED", "KILLED"):
+            raise UsageError(f"{status!r} is no status a run can end with", hint="FINISHED, FAILED or KILLED")
+        if self.status != "RUNNING":
+            return
+        if status == "FINISHED" and self.rank == 0:
+            self._log_configured_artifacts()
+            shutil.rmtree(self._directory.scratch, ignore_errors=True)
+        self.status = status
+        message = self.config.redact(f"{type(error).__name__}: {error}") if error else ""
+        if error is not None and not isinstance(error, PrismError):
+            self._write_traceback(error)
+        self.say("end", {"status": status, "exit_code": exit_code, "error": message})
+        if self._journal.unrecorded:
+            sys.stderr.write(
+                f"warning: {self._journal.unrecorded} records could not be written to {self._journal.path}\n"
+            )
+        self._journal.close()
+        self._on_finish()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        status, exit_code = ending_of(error)
+        if self._owner == "user":
+            self.end(status, error=error if status == "FAILED" else None, exit_code=exit_code)
+
+    def _repr_html_(self) -> str:
+        from prism.runs.notebook import render_run  # only a notebook asks
+
+        return render_run(self._directory)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id} {self.status}>"
+
+    # ------------------------------------------------------------ how
+
+    def say(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
+        if self.status != "RUNNING" and kind != "end":
+            raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
+        self._journal.write(kind, data)
+
+    def _new_file(self, name: str) -> Path:
+        """A path under `files/` that nothing has been kept at: the same name may be logged often."""
+        with self._lock:
+            self._files += 1
+            return self._directory.files / f"{self._journal.path.stem}-{self._files}" / name
+
+    def _record_file(self, kept: Path, name: str, *, stored: bool) -> None:
+        if stored:
+            sync_file(kept)
+        relative = kept.relative_to(self.directory).as_posix() if stored else ""
+        facts = {"size": kept.stat().st_size, "sha256": sha256_of(kept)}
+        self.say("file", {"name": name, "stored": relative, "original": "" if stored else str(kept), **facts})
+
+    def _registration_intent(self) -> dict[str, Any] | None:
+        repo = self.config.ml.model_repo
+        if not repo.registers or not self.config.ml.enabled:
+            return None
+        tags = {str(key): str(value) for key, value in repo.tag.items()}
+        return {"name": repo.name, "version": repo.version, "tags": tags, "await": repo.await_registration_for}
+
+    def _log_configured_artifacts(self) -> None:
+        for pattern in self.config.ml.artifacts:
+            found = sorted(self.project.glob(pattern))
+            if not found:
+                self.warn(f"ml.artifacts: nothing matches {pattern!r} in {self.project}")
+            for path in found:
+                self.log_artifact(path, name=path.relative_to(self.project).as_posix())
+
+    def _write_traceback(self, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        path = self._directory.logs / f"{self._journal.path.stem}-error.log"
+        path.write_text(self.config.redact(text), encoding="utf-8")
+
+
+def ending_of(error: BaseException | None) -> tuple[str, int]:
+    """(status, exit code) of a run whose work ended with `error`."""
+    if error is None:
+        return "FINISHED", 0
+    if isinstance(error, Stopped):
+        return "KILLED", 128 + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", 130
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return ("FINISHED" if code == 0 else "FAILED"), code
+    return "FAILED", getattr(error, "exit_code", 1)
+
+
+def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and JSON scalars of nested parameters; lists stay JSON values, other objects become text."""
+    for key, value in params.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, prefix=f"{name}.")
+        else:
+            yield name, _plain(value)
+
+
+def artifact_name(name: str) -> str:
+    """`name` if it is a relative path that stays inside; raises `UsageError` otherwise."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise UsageError(f"{name!r} is no name for an artifact", hint="a relative path without '..'")
+    return Path(*parts).as_posix()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value)

@@ -1,0 +1,87 @@
+"""Who is who: run ids that sort by time, and processes that can be told apart after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+
+def new_run_id() -> str:
+    """A run id such as `20261123-051122-4f09c2`: UTC to the second, then 24 random bits."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+
+
+def now() -> int:
+    """Milliseconds since the epoch, the journal's and MLflow's unit of time."""
+    return time.time_ns() // 1_000_000
+
+
+@frozen
+class ProcessIdentity:
+    """One process, told apart from every other that has had or will have its pid.
+
+    `machine` is the kernel's boot id and the pid namespace: a pid means something only within it.
+    `started` is the process's start in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    """
+
+    host: str
+    machine: str
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has `pid` on this machine now, or None."""
+        started = _start_ticks(pid)
+        return None if started is None else cls(socket.gethostname(), this_machine(), pid, started)
+
+    @classmethod
+    def mine(cls) -> ProcessIdentity:
+        return cls(socket.gethostname(), this_machine(), os.getpid(), _start_ticks(os.getpid()) or 0)
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> ProcessIdentity:
+        return cls(str(data["host"]), str(data["machine"]), int(data["pid"]), int(data["started"]))
+
+    def dump(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def is_here(self) -> bool:
+        """Whether this process can be looked at from here at all."""
+        return self.machine == this_machine()
+
+    def is_alive(self) -> bool:
+        """Whether it still runs; asked only where `is_here()`. A zombie is dead."""
+        return _start_ticks(self.pid) == self.started
+
+    def key(self) -> str:
+        """A short name for file names."""
+        return hashlib.sha256(f"{self.machine} {self.pid} {self.started}".encode()).hexdigest()[:16]
+
+
+@cache
+def this_machine() -> str:
+    """The boot id and pid namespace of this machine (its host name where there is no /proc)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _start_ticks(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat.rpartition(b")")[2].split()  # the command, field 2, may hold blanks and brackets
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])

@@ -1,0 +1,42 @@
+"""The state of a run that goes on: folded forward record by record instead of read anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import define, field
+
+from prism.runs.directory import RunDirectory
+from prism.runs.journal import read_journal
+from prism.runs.projection import Follower
+from prism.runs.state import RunState, apply_records, settle
+
+
+@define
+class LiveState:
+    """A `RunState` that `poll` brings up to date."""
+
+    directory: RunDirectory
+    state: RunState = field(init=False)
+    model_tags: dict[str, str] = field(factory=dict)
+    _follower: Follower = field(init=False)
+    _offsets: dict[Path, int] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.state = RunState(self.directory)
+        self._follower = Follower(self.directory)
+        self.poll()
+
+    def poll(self) -> RunState:
+        """Fold in what has come since."""
+        for record in self._follower.poll():
+            apply_records(self.state, (record,))
+            if record.kind == "model" and record.data["register"]:
+                self.model_tags = record.data["register"]["tags"]
+        self.state.damage = list(self._follower.damage)
+        for path in self.directory.delivery_files():
+            reading = read_journal(path, offset=self._offsets.get(path, 0))
+            self._offsets[path] = reading.offset
+            apply_records(self.state, reading.records)
+        settle(self.state)
+        return self.state

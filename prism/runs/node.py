@@ -1,0 +1,130 @@
+"""The process beside a run, one per node: it watches the workers and delivers their journal.
+
+Started by exec in a session of its own, so that what kills the run does not kill it. It ends when
+the run has ended and all is delivered, or when nothing has moved for ten minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from prism.runs.beginning import open_journal
+from prism.runs.claim import Claim
+from prism.runs.delivery import Delivery
+from prism.runs.directory import RunDirectory
+from prism.runs.identity import ProcessIdentity
+from prism.runs.journal import JournalWriter
+from prism.runs.live import LiveState
+from prism.runs.project import Project, as_overrides, open_project, secrets_of
+from prism.runs.state import write_run_summary
+from prism.runs.system_metrics import sample_system_metrics
+from prism.runs.watch import Watch
+
+LOOK_SECONDS = 0.2
+GIVE_UP_SECONDS = 600.0
+SUMMARY_SECONDS = 5.0
+
+
+def start_node_process(directory: RunDirectory, project: Project) -> None:
+    """Start the process beside the run. Secrets go through its standard input, which nobody else can read."""
+    key = ProcessIdentity.mine().key()
+    with (directory.logs / f"node-{key}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prism.runs.node", str(directory.path)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=project.config.project,
+        )
+    hello = {"secrets": secrets_of(project.config)}
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(hello).encode())
+        process.stdin.close()
+    except BrokenPipeError:
+        sys.stderr.write(f"warning: the delivery process did not start; see {directory.logs}, later: prism sync\n")
+    process.returncode = 0  # it outlives us, and nobody waits for it
+
+
+def reopen_project(directory: RunDirectory, *, secrets: Mapping[str, Any]) -> Project:
+    """The project as the run had it, from its own `config.yaml`, with the secrets that were left out there."""
+    return open_project(directory.config, folder=directory.project, overrides=as_overrides(secrets))
+
+
+@define
+class NodeProcess:
+    """Two threads: this one watches and is never held up; the other one talks to servers."""
+
+    directory: RunDirectory
+    project: Project
+    journal: JournalWriter
+    stop: threading.Event = field(factory=threading.Event)
+    last_move: float = field(factory=time.monotonic)
+    delivered: threading.Event = field(factory=threading.Event)
+
+    def run(self) -> None:
+        """Watch and deliver until the work here is over and delivered, or nothing moves any more."""
+        watch = Watch(self.directory, self.journal)
+        live = LiveState(self.directory)
+        threading.Thread(target=self._deliver, daemon=True).start()
+        written = 0.0
+        while True:
+            watch.look(seconds=LOOK_SECONDS)
+            status = live.state.status
+            if live.poll().status != status or time.monotonic() - written > SUMMARY_SECONDS:
+                write_run_summary(live.state)
+                written = time.monotonic()
+            if watch.local_work_is_over:
+                if self.delivered.is_set() or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
+                    break
+            else:
+                self.last_move = time.monotonic()
+        self.stop.set()
+        self.journal.close()
+        write_run_summary(live.poll())
+
+    def _deliver(self) -> None:
+        claim = Claim(self.directory)
+        while not self.stop.is_set():
+            journal = claim.take()
+            if journal is not None:
+                delivery = Delivery(self.directory, self.project, journal, on_move=self._moved)
+                if self.project.config.ml.system_tracing:
+                    sampling = partial(sample_system_metrics, delivery, self.journal, stop=self.stop)
+                    threading.Thread(target=sampling, daemon=True).start()
+                delivery.run(wake=self.directory.delivery / "wake", stop=self.stop)
+                journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
+                journal.close()
+                self.delivered.set()
+                return
+            self.stop.wait(1.0)
+
+    def _moved(self) -> None:
+        self.last_move = time.monotonic()
+
+
+def main() -> None:
+    """`python -m prism.runs.node RUN_DIRECTORY`, with `{"secrets":…}` on standard input."""
+    os.nice(5)  # the training comes first
+    directory = RunDirectory(Path(sys.argv[1]))
+    hello = json.loads(sys.stdin.buffer.read())
+    journal = open_journal(directory, f"node-{ProcessIdentity.mine().key()}", role="node")
+    project = reopen_project(directory, secrets=hello["secrets"])
+    NodeProcess(directory, project, journal).run()
+    os._exit(0)  # a thread may hang in a call to a server that never answers
+
+
+if __name__ == "__main__":
+    main()

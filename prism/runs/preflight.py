@@ -1,0 +1,41 @@
+"""What can be known to fail before anything is started: plugins that cannot load, modules that are missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prism.errors import EnvironmentUnfit
+from prism.runs.project import Project
+
+if TYPE_CHECKING:
+    from prism.config import Configuration
+
+
+def check_before_run(project: Project, *, target: str) -> None:
+    """Raise `EnvironmentUnfit` when something that the run will need cannot be imported here."""
+    missing = []
+    for kind, name in needed(project.config, target=target):
+        provider = project.plugins.find(kind, name)
+        absent = [module for module in provider.requires if importlib.util.find_spec(module) is None]
+        if absent:
+            missing.append(f"the {kind.replace('_', ' ')} {name!r} needs {', '.join(absent)}, not installed here")
+    if missing:
+        raise EnvironmentUnfit("\n".join(missing), hint="prism doctor says how to install it")
+
+
+def needed(config: Configuration, *, target: str) -> Iterator[tuple[str, str]]:
+    """Kind and name of every provider that a run of `config` needs; a `target` of the user's own is its trainer."""
+    yield "launcher", config.launcher.name
+    if not target:
+        yield "trainer", config.trainer.name
+    if config.unified_data_access.enabled and config.unified_data_access.data_access.dataset_names:
+        yield "data_client", config.unified_data_access.client.name
+    if config.ml.enabled:
+        for tracker in config.trackers:
+            yield "tracker", tracker.name
+    if config.evaluation.data:
+        yield "predictor", config.evaluation.predictor.name
+        for evaluator in config.evaluation.evaluators:
+            yield "evaluator", evaluator.name

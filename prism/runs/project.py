@@ -1,0 +1,95 @@
+"""A project as every command finds it: its configuration, its plugins, and what the one builds of the other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from prism.config import Configuration, Launcher, Named, compose, load, locate_config, peek_plugins
+from prism.config.document import Node
+from prism.plugins import Plugins
+
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+@frozen
+class Project:
+    """A loaded configuration, and the plugins that it was loaded with."""
+
+    config: Configuration
+    plugins: Plugins
+    overrides: tuple[str, ...] = ()
+
+    def build(self, kind: str, named: Named | Launcher) -> Any:
+        """What the configuration names for that role, built with its options.
+
+        Raises `EnvironmentUnfit` when its plugin cannot load.
+        """
+        return self.plugins.build(kind, named.name, named.options)
+
+
+def open_project(
+    file: Path | None = None,
+    *,
+    start: Path | None = None,
+    overrides: Sequence[str] = (),
+    off: Collection[str] = (),
+    environ: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+) -> Project:
+    """Load the plugins and the configuration `file`, else `sais_foundation.yaml` from `start` upwards.
+
+    `folder` is the project's folder where that is not the file's. Raises `UsageError`
+    (`ConfigurationError` with every problem in it) and, for a plugin that is named and cannot load,
+    `EnvironmentUnfit`.
+    """
+    path = locate_config(file, start=start or Path.cwd()).absolute()
+    plugins = Plugins.load(off=off, environ=environ)
+    read = plugins.load_config
+    switched_off, local = peek_plugins(path, read=read, environ=environ, overrides=overrides, project=folder)
+    plugins.switch_off(switched_off)
+    plugins.add_local(local)
+    plugins.require_local()
+    config = load(
+        path,
+        read=read,
+        option_type=plugins.option_type,
+        environ=_with_tracking_uri(environ, compose(path, read=read, environ=environ, overrides=overrides).node),
+        overrides=overrides,
+        project=folder,
+    )
+    return Project(config, plugins, tuple(overrides))
+
+
+def secrets_of(config: Configuration) -> dict[str, Any]:
+    """Key → value of everything that `config.plain()` masks; a list with a secret in it as a whole."""
+    shown = config.plain()
+    found = (_differences(config.section(name), shown[name], name) for name in shown)
+    return {key: value for differences in found for key, value in differences}
+
+
+def as_overrides(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """`KEY=VALUE` texts that set exactly these values."""
+    return tuple(f"{key}={json.dumps(value, ensure_ascii=False).replace('${', '$${')}" for key, value in values.items())
+
+
+def _differences(value: Any, shown: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            yield from _differences(entry, shown[name], f"{key}.{name}")
+    elif value != shown and (isinstance(value, list) or isinstance(shown, str)):
+        yield key, value
+
+
+def _with_tracking_uri(environ: Mapping[str, str], tree: Node) -> Mapping[str, str]:
+    """The environment, with MLflow's own variable standing in where the configuration names no address."""
+    ml = tree.value.get("ml") if isinstance(tree.value, dict) else None
+    named = ml.value.get("tracking_uri") if ml is not None and isinstance(ml.value, dict) else None
+    if environ.get(TRACKING_VARIABLE) and (named is None or named.value is None):
+        return {**environ, "PRISM__ML__TRACKING_URI": environ[TRACKING_VARIABLE].replace("${", "$${")}
+    return environ

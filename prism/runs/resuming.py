@@ -1,0 +1,26 @@
+"""Which run `--resume` means."""
+
+from __future__ import annotations
+
+from prism.config import Configuration
+from prism.runs.checkpoints import published_checkpoints
+from prism.runs.directory import RunDirectory, find_run, list_runs
+from prism.runs.state import read_overview
+
+UNFINISHED = ("FAILED", "KILLED")
+
+
+def run_to_resume(config: Configuration, wanted: str) -> RunDirectory | None:
+    """The run called `wanted` (an id or its beginning).
+
+    "auto" is the newest run of this experiment that FAILED or was KILLED and has a checkpoint, or
+    None when there is none: then a new run begins. Raises `UsageError` for an unknown id.
+    """
+    if wanted != "auto":
+        return find_run(config.project, wanted)
+    for directory in list_runs(config.project):
+        if published_checkpoints(directory.checkpoints):
+            overview = read_overview(directory)
+            if overview["experiment"] == config.foundation.experiment_name:
+                return directory if overview["status"] in UNFINISHED else None
+    return None

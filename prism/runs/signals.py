@@ -1,0 +1,46 @@
+"""SIGTERM and Ctrl-C in a worker: a flag for code that looks at it, an exception for code that does not."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+
+from attrs import define
+
+from prism.errors import Stopped
+
+_REPEAT_SECONDS = 2.0
+"""A second signal within this time is the same request: a terminal and a launcher both pass it on."""
+
+
+@define
+class StopRequest:
+    """Whether this process was asked to stop, and by which signal.
+
+    Code that asks (`looked`) is given the time to save and stop by itself; other code is stopped
+    by `Stopped`, raised in the main thread. A second request is always raised.
+    """
+
+    signal_number: int = 0
+    looked: bool = False
+    _since: float = 0.0
+
+    def install(self) -> None:
+        """Take over SIGTERM and SIGINT; only for the main thread of a process that Prism owns."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+
+    def look(self) -> bool:
+        self.looked = True
+        return self.signal_number != 0
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        again = self.signal_number != 0
+        if again and time.monotonic() - self._since < _REPEAT_SECONDS:
+            return
+        self.signal_number, self._since = number, time.monotonic()
+        if again or not self.looked:
+            raise Stopped(number)

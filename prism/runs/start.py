@@ -1,0 +1,155 @@
+"""Runs that user code opens itself: `start_run` in a script or a notebook, and `@experiment`."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import attrs
+from attrs import define
+
+from prism.errors import UsageError, WorkFailed
+from prism.runs.beginning import begin_run, describe_run, enter_attempt
+from prism.runs.directory import RunDirectory
+from prism.runs.foreign import Place, join_foreign_launch
+from prism.runs.handle import Run, ending_of
+from prism.runs.node import start_node_process
+from prism.runs.project import open_project
+from prism.runs.usercode import EXPERIMENT_MARK
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@define
+class OpenRuns:
+    """The runs that this process has open, and how the process is about to end.
+
+    `worker` is the run that `prism run` has begun for this process, which `start_run` joins. `own`
+    are those that user code began, by configuration file, so that a notebook cell that is run again
+    ends the run before.
+    """
+
+    worker: Run | None = None
+    own: dict[Path, Run] = attrs.field(factory=dict)
+    failure: BaseException | None = None
+
+
+_here = OpenRuns()
+
+
+def host(run: Run) -> None:
+    """Let `start_run` in this process join `run`: said once, by the worker of `prism run`."""
+    _here.worker = run
+
+
+def start_run(
+    file: str | Path | None = None,
+    *,
+    name: str = "",
+    tags: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Run:
+    """Begin a run in this process, or join the one that `prism run` has begun for it.
+
+    `file` is the configuration (default: `sais_foundation.yaml`, searched upwards from here);
+    `overrides` are "a.b.c": value pairs for this run only. End it with `run.finish()`, or use it as
+    a context manager. A script that ends without an error has FINISHED; a notebook cell that is run
+    again finishes the run before; a kernel that ends with its run open has FAILED.
+    """
+    if _here.worker is not None:
+        return _here.worker
+    words = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
+    project = open_project(Path(file) if file is not None else None, overrides=words)
+    before = _here.own.pop(project.config.path, None)
+    if before is not None:
+        before.finish()
+    if "PRISM_RUN_DIRECTORY" in os.environ:  # a process that a worker of `prism run` has started
+        directory = RunDirectory(Path(os.environ["PRISM_RUN_DIRECTORY"]))
+        return enter_attempt(directory, project=project, attempt=int(os.environ["PRISM_ATTEMPT"]), role="helper")
+    place = join_foreign_launch(project, os.environ) or Place(begin_run(project))
+    forget = functools.partial(_here.own.pop, project.config.path, None)
+    run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=forget)
+    if run.rank == 0:
+        describe_run(run.say, project, name=name, tags=tags or {})
+        sys.stderr.write(f"run {run.run_id} in {run.directory}\n")
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        start_node_process(place.directory, project)
+    _here.own[project.config.path] = run
+    _watch_the_end()
+    return run
+
+
+def experiment(work: F) -> F:
+    """Mark a function, or a class with `run(self, run)`, as an experiment.
+
+    Called without a run it begins one, passes it on, and ends it with the right status.
+    """
+    mark = ExperimentMark()
+    if inspect.isclass(work):
+        if not callable(getattr(work, "run", None)):
+            raise UsageError(f"the experiment {work.__name__!r} has no method run(self, run)")
+        work.run = _opening(work.run, mark)  # type: ignore[attr-defined]
+        setattr(work, EXPERIMENT_MARK, mark)
+        return work
+    opening = _opening(work, mark)
+    setattr(opening, EXPERIMENT_MARK, mark)
+    return opening  # type: ignore[return-value]
+
+
+@define
+class ExperimentMark:
+    """Whether the experiment that carries this mark has been called in this process."""
+
+    called: bool = False
+
+
+def _opening(function: Callable[..., Any], mark: ExperimentMark) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        mark.called = True
+        if any(isinstance(value, Run) for value in (*arguments, *named.values())):
+            return function(*arguments, **named)
+        with start_run() as run:
+            if _accepts(function, (*arguments, run), named):
+                return function(*arguments, run, **named)
+            return function(*arguments, **named)
+
+    return call
+
+
+def _accepts(function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments, **named)
+    except TypeError:
+        return False
+    return True
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    """Once per process: see an unhandled exception, and end what is still open when the interpreter exits."""
+    previous = sys.excepthook
+
+    def on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _here.failure = error
+        previous(kind, error, trace)
+
+    sys.excepthook = on_exception
+    atexit.register(_end_open_runs)
+
+
+def _end_open_runs() -> None:
+    for run in list(_here.own.values()):
+        if "ipykernel" in sys.modules:
+            run.finish("FAILED", error=WorkFailed("the notebook's kernel ended before the run was finished"))
+        else:
+            status, _ = ending_of(_here.failure)
+            run.finish(status, error=_here.failure if status == "FAILED" else None)

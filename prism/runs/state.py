@@ -1,0 +1,299 @@
+"""What a run's journal says about the run: status, attempts, parameters, metrics, model, what is pending."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from attrs import define, field
+
+from prism.protocols import Record
+from prism.runs.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
+from prism.runs.identity import ProcessIdentity, now
+from prism.runs.journal import Damage, parse_number, read_journal
+from prism.runs.projection import DELIVERABLE, Follower
+
+TERMINAL = ("FINISHED", "KILLED", "FAILED")  # the worst of several processes' ends is the run's
+LEASE_MS = 90_000
+
+
+@define
+class ProcessState:
+    """One process of an attempt: who it is, how it ended (by its own word or an observer's)."""
+
+    process: ProcessIdentity | None = None
+    end: Mapping[str, Any] | None = None
+    heartbeats: int = 0
+    last_time: int = 0
+
+
+@define
+class TrackerState:
+    """Where the run stands at one tracker: its id there, and how many records are not delivered yet."""
+
+    run_id: str = ""
+    url: str = ""
+    pending: int = 0
+    problem: str = ""
+    closed: str = ""
+    position: dict[str, int] = field(factory=dict)
+
+
+@define
+class RunState:
+    """A run as its journal tells it. Times are milliseconds since the epoch."""
+
+    directory: RunDirectory
+    experiment: str = ""
+    name: str = ""
+    started: int = 0
+    ended: int = 0
+    attempts: int = 0
+    status: str = "RUNNING"
+    error: str = ""
+    params: dict[str, Any] = field(factory=dict)
+    tags: dict[str, str] = field(factory=dict)
+    metrics: dict[str, float] = field(factory=dict)
+    datasets: list[dict[str, Any]] = field(factory=list)
+    checkpoints: list[dict[str, Any]] = field(factory=list)
+    evaluations: list[dict[str, Any]] = field(factory=list)
+    model: dict[str, Any] | None = None
+    trackers: dict[str, TrackerState] = field(factory=dict)
+    warnings: list[str] = field(factory=list)
+    damage: list[Damage] = field(factory=list)
+    processes: dict[str, ProcessState] = field(factory=dict)
+    launch: ProcessState | None = None
+    configuration: Mapping[str, Any] = field(factory=dict)
+    _deliverable: dict[str, list[int]] = field(factory=dict)
+    _steps: dict[str, float] = field(factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.directory.run_id
+
+    @property
+    def pending(self) -> int:
+        """Records that no tracker of some name has yet, at most over the trackers."""
+        return max((tracker.pending for tracker in self.trackers.values()), default=0)
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable keys of `prism runs show --json`, and some more."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "error": self.error,
+            "attempts": self.attempts,
+            "experiment": self.experiment,
+            "name": self.name,
+            "started": self.started,
+            "ended": self.ended,
+            "directory": str(self.directory.path),
+            "params": self.params,
+            "metrics": {name: _json_number(value) for name, value in self.metrics.items()},
+            "tags": self.tags,
+            "datasets": self.datasets,
+            "checkpoints": self.checkpoints,
+            "evaluations": self.evaluations,
+            "model": self.model,
+            "trackers": {
+                name: {"run_id": t.run_id, "url": t.url, "pending": t.pending, "problem": t.problem}
+                for name, t in self.trackers.items()
+            },
+            "pending": self.pending,
+            "warnings": self.warnings,
+            "damage": [f"{d.file}, byte {d.offset}: {d.reason} ({d.size} bytes)" for d in self.damage],
+        }
+
+
+def read_state(directory: RunDirectory) -> RunState:
+    """Derive the state of a run from its journal and from what was delivered."""
+    read_summary(directory)  # refuses a format from the future
+    state = RunState(directory)
+    follower = Follower(directory)
+    apply_records(state, follower.poll())
+    state.damage.extend(follower.damage)
+    for path in directory.delivery_files():
+        apply_records(state, read_journal(path).records)
+    settle(state)
+    return state
+
+
+def apply_records(state: RunState, records: Iterable[Record]) -> None:
+    """Fold records into the state; `settle` afterwards."""
+    for record in records:
+        handler = _HANDLERS.get(record.kind)
+        if handler is not None:
+            handler(state, record)
+        process = state.processes.get(record.file)
+        if process is not None:
+            process.last_time = record.time
+        if record.kind in DELIVERABLE and (parse_journal_name(record.file).rank or 0) == 0:
+            state._deliverable.setdefault(record.file, []).append(record.seq)
+
+
+def settle(state: RunState) -> None:
+    """Work out the status and what is pending from what was folded in."""
+    ended = _ends(state)
+    state.status, state.error, state.ended = ended["status"], ended.get("error") or "", ended.get("time", 0)
+    if state.status == "FINISHED" and state.model and state.model["state"] == "intended":
+        state.model["state"] = "pending"
+    for tracker in state.trackers.values():
+        tracker.pending = sum(
+            len(seqs) - bisect_right(seqs, tracker.position.get(file, 0)) for file, seqs in state._deliverable.items()
+        )
+        tracker.pending += state.status in TERMINAL and tracker.closed != state.status
+
+
+def write_run_summary(state: RunState) -> None:
+    """Refresh the cache `run.json`, with the sizes of the files it was derived from."""
+    files = [*state.directory.journal_files(), *state.directory.delivery_files()]
+    sizes = {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
+    summary = {"format": FORMAT, **state.as_json(), "derived_from": sizes}
+    write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
+
+
+def read_overview(directory: RunDirectory) -> dict[str, Any]:
+    """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
+    summary = read_summary(directory)
+    files = [*directory.journal_files(), *directory.delivery_files()]
+    sizes = {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
+    if summary.get("derived_from") == sizes and summary.get("status") in TERMINAL:
+        return summary
+    return read_state(directory).as_json()
+
+
+def _ends(state: RunState) -> dict[str, Any]:
+    """The end of the latest attempt: the worst of its processes' ends, or RUNNING, or LOST."""
+    workers = {
+        file: process
+        for file, process in state.processes.items()
+        if parse_journal_name(file).attempt == state.attempts and parse_journal_name(file).is_worker
+    }
+    judged = [_judge(process) for process in workers.values() or ([state.launch] if state.launch else [])]
+    statuses = [end["status"] for end in judged]
+    for status in ("FAILED", "KILLED", "LOST", "RUNNING"):
+        if status in statuses:
+            return judged[statuses.index(status)]
+    return judged[0] if judged else {"status": "RUNNING"}
+
+
+def _judge(process: ProcessState) -> dict[str, Any]:
+    if process.end is not None:
+        return dict(process.end)
+    if process.process is not None and process.process.is_here():
+        if process.process.is_alive():
+            return {"status": "RUNNING"}
+        return {"status": "FAILED", "error": "the process died without a word", "time": process.last_time}
+    return {"status": "RUNNING" if now() - process.last_time < LEASE_MS else "LOST"}
+
+
+def _on_start(state: RunState, record: Record) -> None:
+    process = ProcessState(ProcessIdentity.load(record.data["process"]), last_time=record.time)
+    name = parse_journal_name(record.file)
+    if record.data["role"] == "launcher":
+        state.launch = process
+        state.attempts = max(state.attempts, name.attempt)
+    elif name.is_worker:
+        state.processes[record.file] = process
+        state.attempts = max(state.attempts, name.attempt)
+    state.started = min(state.started or record.time, record.time)
+
+
+def _on_run(state: RunState, record: Record) -> None:
+    state.experiment = record.data["experiment"]
+    state.name = record.data["name"]
+    state.configuration = record.data
+    for tracker in record.data["trackers"]:
+        state.trackers.setdefault(tracker, TrackerState())
+
+
+def _on_end(state: RunState, record: Record) -> None:
+    observed = record.data.get("of")
+    end = {**record.data, "time": record.time}
+    if observed is None:
+        process = state.launch if record.file.endswith("-launch") else state.processes.get(record.file)
+        if process is not None:
+            process.end = end
+        return
+    process = state.processes.get(observed)
+    if process is not None and process.end is None and process.heartbeats <= record.data.get("heartbeats", 1 << 60):
+        process.end = end
+
+
+def _on_heartbeat(state: RunState, record: Record) -> None:
+    process = state.processes.get(record.file)
+    if process is not None:
+        process.heartbeats = record.data["count"]
+        if (
+            process.end is not None
+            and process.end.get("of")
+            and process.end.get("heartbeats", 1 << 60) < process.heartbeats
+        ):
+            process.end = None  # closed by lease, and it came back
+
+
+def _on_metrics(state: RunState, record: Record) -> None:
+    if (parse_journal_name(record.file).rank or 0) > 0:
+        return
+    step = record.data["step"]
+    order = float("-inf") if step is None else step
+    for name, value in record.data["metrics"].items():
+        if step is None or order >= state._steps.get(name, float("-inf")):
+            state._steps[name] = order
+            state.metrics[name] = parse_number(value)
+
+
+def _on_dataset(state: RunState, record: Record) -> None:
+    used = {key: record.data[key] for key in ("name", "version", "digest", "uri", "use")}
+    if used not in state.datasets:
+        state.datasets.append(used)
+
+
+def _on_model(state: RunState, record: Record) -> None:
+    intent = record.data["register"]
+    state.model = {
+        "name": intent["name"] if intent else "",
+        "version": intent["version"] if intent else "",
+        "digest": record.data["digest"],
+        "size": record.data["size"],
+        "state": "intended" if intent else "kept",
+        "reason": "",
+    }
+
+
+def _on_registration(state: RunState, record: Record) -> None:
+    if state.model is not None and record.data["digest"] == state.model["digest"]:
+        state.model.update({key: record.data[key] for key in ("version", "state", "reason")})
+
+
+def _on_tracker(state: RunState, record: Record) -> None:
+    tracker = state.trackers.setdefault(record.data["tracker"], TrackerState())
+    for key in ("run_id", "url", "problem", "closed"):
+        if key in record.data:
+            setattr(tracker, key, record.data[key])
+    for file, seq in record.data.get("position", {}).items():
+        tracker.position[file] = max(seq, tracker.position.get(file, 0))
+
+
+def _json_number(value: float) -> float | str:
+    return value if value - value == 0.0 else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+
+
+_HANDLERS: Mapping[str, Callable[[RunState, Record], None]] = {
+    "start": _on_start,
+    "run": _on_run,
+    "end": _on_end,
+    "heartbeat": _on_heartbeat,
+    "params": lambda state, record: state.params.update(record.data["params"]),
+    "tags": lambda state, record: state.tags.update(record.data["tags"]),
+    "metrics": _on_metrics,
+    "dataset": _on_dataset,
+    "checkpoint": lambda state, record: state.checkpoints.append(dict(record.data)),
+    "evaluation": lambda state, record: state.evaluations.append(dict(record.data)),
+    "model": _on_model,
+    "registration": _on_registration,
+    "tracker": _on_tracker,
+    "warning": lambda state, record: state.warnings.append(record.data["message"]),
+}

@@ -1,0 +1,148 @@
+"""The process that does a run's work, one per rank: `python -m prism.runs.worker RUN_DIRECTORY …`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from prism.errors import PrismError, Stopped, UsageError
+from prism.runs.beginning import describe_run, enter_attempt
+from prism.runs.directory import RunDirectory
+from prism.runs.evaluating import evaluate_run
+from prism.runs.handle import Run, ending_of
+from prism.runs.project import Project, open_project
+from prism.runs.signals import StopRequest
+from prism.runs.start import host
+from prism.runs.usercode import call_experiment, is_task, load_object, make, parse_target, run_script
+
+
+@frozen
+class WorkerJob:
+    """What a worker is told: the run, the configuration with its overrides, and the user's code."""
+
+    directory: Path
+    attempt: int
+    file: Path
+    overrides: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    target: str = ""
+    name: str = ""
+    note: str = ""
+    tags: Mapping[str, str] = {}
+    debug: bool = False
+    arguments: tuple[str, ...] = ()
+
+    def words(self) -> tuple[str, ...]:
+        """Python's arguments that start this job."""
+        options = ["--attempt", str(self.attempt), "--file", str(self.file)]
+        for flag, values in (("--set", self.overrides), ("--off", self.off)):
+            options += [word for value in values for word in (flag, value)]
+        options += [word for key, value in self.tags.items() for word in ("--tag", f"{key}={value}")]
+        for flag, text in (("--target", self.target), ("--name", self.name), ("--note", self.note)):
+            options += [flag, text] if text else []
+        options += ["--debug"] if self.debug else []
+        return ("-m", "prism.runs.worker", str(self.directory), *options, "--", *self.arguments)
+
+
+def parse_words(words: Sequence[str]) -> WorkerJob:
+    """The inverse of `WorkerJob.words`, without `-m prism.runs.worker`."""
+    split = words.index("--")
+    parser = argparse.ArgumentParser("python -m prism.runs.worker")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--attempt", type=int, required=True)
+    parser.add_argument("--file", type=Path, required=True)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--off", action="append", default=[])
+    parser.add_argument("--tag", action="append", default=[])
+    parser.add_argument("--target", default="")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--note", default="")
+    parser.add_argument("--debug", action="store_true")
+    given = parser.parse_args(list(words[:split]))
+    return WorkerJob(
+        directory=given.directory,
+        attempt=given.attempt,
+        file=given.file,
+        overrides=tuple(given.set),
+        off=tuple(given.off),
+        target=given.target,
+        name=given.name,
+        note=given.note,
+        tags=dict(tag.split("=", 1) for tag in given.tag),
+        debug=given.debug,
+        arguments=tuple(words[split + 1 :]),
+    )
+
+
+def work(job: WorkerJob, run: Run, *, project: Project) -> None:
+    """Do what the run is for: train, or the user's code; then evaluate the model that came of it."""
+    target = parse_target(job.target) if job.target else None
+    if target is None:
+        _train(None, run, project=project)
+    elif not target.name:
+        run_script(target, job.arguments, run=run)
+    else:
+        found = load_object(target, job.arguments)
+        if is_task(found):
+            _train(make(found, run), run, project=project)
+        else:
+            call_experiment(found, run)
+    if run.rank == 0:
+        evaluate_run(run, project=project)
+
+
+def _train(task: object | None, run: Run, *, project: Project) -> None:
+    trainer = project.build("trainer", project.config.trainer)
+    run.log_model(trainer.train(task, run))
+
+
+def _check_world_size(environ: Mapping[str, str]) -> None:
+    wanted, found = int(environ.get("PRISM_PROCESSES", 1)), int(environ.get("WORLD_SIZE", 1))
+    if found < wanted:
+        raise UsageError(
+            f"{wanted} processes were asked for and the launcher made {found}",
+            hint="two processes on CPU need torchrun, or accelerate launch --multi_gpu with ACCELERATE_USE_CPU=true",
+        )
+
+
+def _report(error: BaseException, run: Run, *, debug: bool) -> None:
+    """What went wrong, on stderr: a message for errors that explain themselves, a traceback for others."""
+    if isinstance(error, (Stopped, KeyboardInterrupt, SystemExit)):
+        return
+    if isinstance(error, PrismError) and not debug:
+        sys.stderr.write(run.config.redact(f"error: {error}\n"))
+    else:
+        sys.stderr.write(run.config.redact("".join(traceback.format_exception(error))))
+
+
+def main() -> None:
+    job = parse_words(sys.argv[1:])
+    stop = StopRequest()
+    stop.install()
+    project = open_project(job.file, overrides=job.overrides, off=job.off)
+    directory = RunDirectory(job.directory)
+    run = enter_attempt(directory, project=project, attempt=job.attempt, owner="prism", stop=stop)
+    if run.rank == 0:
+        describe_run(run.say, project, name=job.name, note=job.note, tags=job.tags, target=job.target)
+    host(run)
+    failure: BaseException | None = None
+    try:
+        _check_world_size(os.environ)
+        work(job, run, project=project)
+    except BaseException as error:  # whatever user code raises decides the status; it is reported, never swallowed
+        failure = error
+        _report(error, run, debug=job.debug)
+    status, code = ending_of(failure)
+    run.end(status, error=failure if status == "FAILED" else None, exit_code=code)
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
