@@ -16,6 +16,7 @@ from prism.config.secrets import is_secret_variable
 from prism.config.spelling import DEFAULTS, NAMED, canonical
 
 Read = Callable[[Path], Node]
+EXTENDS = "extends"
 ENVIRONMENT = "environment"
 COMMAND_LINE = "command line"
 _PREFIX = "PRISM__"
@@ -92,7 +93,7 @@ def _file(path: Path, read: Read, environ: Mapping[str, str], gathered: _Gathere
     root, problems = canonical(gathered.filled(root, environ))
     gathered.problems.extend(problems)
     entries = dict(root.value)
-    extends = entries.pop("extends", None)
+    extends = entries.pop(EXTENDS, None)
     tree = evolve(root, value=entries)
     if extends is None:
         return tree
@@ -134,7 +135,7 @@ def _base(
 
 
 def _report(gathered: _Gathered, node: Node, message: str, hint: str) -> None:
-    gathered.problems.append(Problem(node.file, node.line, node.column, "extends", message, hint))
+    gathered.problems.append(Problem(node.file, node.line, node.column, EXTENDS, message, hint))
 
 
 # ---------------------------------------------------------------- overrides

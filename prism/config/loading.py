@@ -11,10 +11,11 @@ from attrs import evolve
 
 from prism.config.checks import check_parameters, warnings_of
 from prism.config.configuration import Configuration
-from prism.config.layers import Composed, Read, compose
-from prism.config.mismatch import Mismatch, Mismatched, problems_of, unknown_key
+from prism.config.interpolation import Unfilled
+from prism.config.layers import EXTENDS, Composed, Read, compose
+from prism.config.mismatch import Mismatch, Mismatched, unknown_key
 from prism.config.named import Naming, OptionType, absolute, register
-from prism.config.nodes import Node, plain, walk
+from prism.config.nodes import Node, placed, plain, walk
 from prism.config.parameters import Parameters
 from prism.config.problems import ConfigurationError, Problem
 from prism.config.secrets import MASK, is_secret_name, redactor, user_of_url
@@ -41,12 +42,12 @@ def load(
     Raises `ConfigurationError` with every problem there is.
     """
     composed = compose(path, read=read, environ=environ, overrides=overrides)
-    tree, folder = composed.node, (project or path.parent).absolute()
-    nodes = dict(walk(tree))
-    found, sections = _structured(tree, Naming(tree, folder, option_type))
+    tree, folder = placed(composed.node), (project or path.parent).absolute()
+    naming = Naming(tree, folder, option_type)
+    found, sections = _structured(tree, naming)
     problems = [
         *composed.problems,
-        *problems_of(found, {id(node): place for place, node in nodes.items()}),
+        *(one.problem() for one in found if not isinstance(one.node.value, Unfilled)),
         *check_parameters(tree),
     ]
     if sections is None or problems:
@@ -59,7 +60,7 @@ def load(
         sections=evolve(sections, ml=evolve(sections.ml, parameters=parameters)),
         extra={name: plain(node) for name, node in tree.value.items() if name.startswith("x-")},
         warnings=tuple(evolve(one, message=mask.redact(one.message)) for one in warnings_of(tree, sections)),
-        nodes={place: _marked(place, node) for place, node in nodes.items()},
+        nodes={place: _marked(place, node) for place, node in [*walk(tree), *naming.inherited.items()]},
         redactor=mask,
     )
 
@@ -69,7 +70,7 @@ def _structured(tree: Node, naming: Naming) -> tuple[list[Mismatch], Sections | 
     register(converter, naming)
     known = set(attrs.fields_dict(Sections))
     own = {name: node for name, node in tree.value.items() if name in known}
-    names = [*known, "extends", DATA_SHORT]
+    names = [*known, EXTENDS, DATA_SHORT]
     unknown = [
         _unknown_section(node, name, names)
         for name, node in tree.value.items()
@@ -83,6 +84,8 @@ def _structured(tree: Node, naming: Naming) -> tuple[list[Mismatch], Sections | 
 
 
 def _unknown_section(node: Node, name: str, known: Sequence[str]) -> Mismatch:
+    if name == EXTENDS:
+        return unknown_key(node, name, (), hint="files are extended by files only")
     mismatch = unknown_key(node, name, known)
     close = mismatch.hint.startswith("did you mean")
     return mismatch if close else evolve(mismatch, hint=f"name a section of your own x-{name}")
@@ -124,4 +127,4 @@ def _redacted(problems: Sequence[Problem], composed: Composed, tree: Node) -> Co
     mask = redactor({*composed.secrets, *_secrets_in(tree)})
     clean = [evolve(one, message=mask.redact(one.message), hint=mask.redact(one.hint)) for one in problems]
     order = {name: index for index, name in enumerate(dict.fromkeys(one.file for one in clean))}
-    return ConfigurationError(sorted(clean, key=lambda one: (order[one.file], one.line, one.column)))
+    return ConfigurationError(sorted(dict.fromkeys(clean), key=lambda one: (order[one.file], one.line, one.column)))

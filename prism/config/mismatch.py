@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from attrs import evolve, frozen
@@ -30,12 +30,12 @@ class Mismatch:
     hidden: bool = False
     unfit: bool = False
 
-    def problem(self, path: str) -> Problem:
-        """This mismatch as a problem at the key `path`."""
+    def problem(self) -> Problem:
+        """This mismatch as a problem at its node."""
         node = self.node
         line, column = (node.key_line, node.key_column) if self.at_key else (node.line, node.column)
         message = self.message or f"expected {self.expected}, found {self._found()}"
-        return Problem(node.file, line, column, path, message, self.hint or self._hint(), self.unfit)
+        return Problem(node.file, line, column, node.path, message, self.hint or self._hint(), self.unfit)
 
     def _found(self) -> str:
         kind, shown = kind_of(self.node.value), self._shown()
@@ -96,8 +96,3 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def hidden(found: Iterable[Mismatch]) -> list[Mismatch]:
     """The mismatches with their values kept out of the messages."""
     return [evolve(one, hidden=True) for one in found]
-
-
-def problems_of(found: Iterable[Mismatch], paths: Mapping[int, str]) -> list[Problem]:
-    """The mismatches as problems; `paths` maps a node's id to its path."""
-    return [one.problem(paths.get(id(one.node), "")) for one in found]

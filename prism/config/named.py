@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import attrs
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from cattrs import Converter
 
 from prism.config.mismatch import Mismatch, Mismatched, unknown_key
-from prism.config.nodes import Node
+from prism.config.nodes import Node, join
 from prism.config.sections import Count, Evaluation, Kind, Launcher, Named, UnifiedDataAccess
 from prism.config.spelling import DATA
 from prism.config.structuring import Hook, collect, structure
@@ -30,11 +30,15 @@ _INHERITED: Mapping[str, tuple[str, type, tuple[str, ...]]] = {
 
 @frozen
 class Naming:
-    """What structuring a name needs: the whole tree, the project's folder, and who knows the options classes."""
+    """What structuring a name needs: the whole tree, the project's folder, and who knows the options classes.
+
+    `inherited` is filled with what options took over from their section: the option's path → the section's node.
+    """
 
     tree: Node
     project: Path
     option_type: OptionType
+    inherited: dict[str, Node] = field(factory=dict)
 
 
 def register(converter: Converter, naming: Naming) -> None:
@@ -117,7 +121,9 @@ def _options(node: Node, entries: Mapping[str, Node], role: str, naming: Naming,
             hint = f"{name} takes no options"
             raise Mismatched(*(unknown_key(value, key, (), hint=hint) for key, value in given.items()))
         return None
-    given = {**_inherited(role, options_class, naming.tree), **given}
+    inherited = _inherited(role, options_class, naming.tree)
+    naming.inherited.update({join(node.path, key): value for key, value in inherited.items() if key not in given})
+    given = {**inherited, **given}
     try:
         options = structure(converter, evolve(node, value=given), options_class)
     except NameError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 
 @frozen
@@ -15,7 +15,8 @@ class Node:
 
     `value` is a `dict[str, Node]`, a `list[Node]` or a plain scalar. `text` is a scalar as written;
     `quoted` says that it stood in quotes. `soft` marks a scalar whose kind its field decides (it came from a
-    variable or the command line); `masked`, if not None, is what may be shown of a value that holds a secret.
+    variable or the command line); `masked`, if not None, is what may be shown of a value that holds a secret;
+    `written` is the text before variables were put in; `path` is set once all layers are one tree.
     """
 
     value: Any
@@ -29,6 +30,7 @@ class Node:
     soft: bool = False
     masked: str | None = None
     written: str = field(default="", eq=False)
+    path: str = field(default="", eq=False)
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
         """The entries of a mapping by key, those of a list by index; nothing for a scalar."""
@@ -53,6 +55,16 @@ def join(path: str, step: str | int) -> str:
         return f"{path}[{step}]"
     name = step if re.fullmatch(r"[^\s.\[\]\"]+", step) else '"' + step.replace('"', '\\"') + '"'
     return f"{path}.{name}" if path else name
+
+
+def placed(node: Node, path: str = "") -> Node:
+    """The same tree, every node with its path."""
+    value: Any = node.value
+    if isinstance(value, dict):
+        value = {key: placed(child, join(path, key)) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [placed(child, join(path, index)) for index, child in enumerate(value)]
+    return evolve(node, value=value, path=path)
 
 
 def walk(node: Node, path: str = "") -> Iterator[tuple[str, Node]]:

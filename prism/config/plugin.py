@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prism.config.document import Node, read_yaml
 from prism.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from prism.config.document import Node
 
 
 @hookimpl
 def prism_load_config(path: Path) -> Node | None:
     """The file's values with their positions, or None when it is not YAML by its name."""
-    return read_yaml(path) if path.suffix.lower() in (".yaml", ".yml") else None
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return None
+    from prism.config.document import read_yaml  # ruamel costs more than all of `prism plugins list`
+
+    return read_yaml(path)

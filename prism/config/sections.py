@@ -27,6 +27,11 @@ class MayBeEmpty:
 
 
 @frozen
+class NotEmpty:
+    """Marks a text that must not be empty."""
+
+
+@frozen
 class Kind:
     """Marks what kind of provider a `Named` names ("trainer", "tracker", …)."""
 
@@ -63,7 +68,9 @@ def doc(meaning: str, *, more: Mapping[str, object] = MappingProxyType({})) -> d
 class Foundation:
     """`foundation`: what the experiment is called."""
 
-    experiment_name: str = field(default="default_experiment", metadata=doc("The experiment that runs belong to."))
+    experiment_name: Annotated[str, NotEmpty()] = field(
+        default="default_experiment", metadata=doc("The experiment that runs belong to.")
+    )
     experiment_description: Text = field(default="", metadata=doc("What the experiment is about, for people."))
 
 

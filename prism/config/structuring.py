@@ -19,7 +19,7 @@ from prism.config.parameters import Parameters
 from prism.config.problems import did_you_mean
 from prism.config.scalars import plain_scalar
 from prism.config.secrets import is_secret_name
-from prism.config.sections import AtLeast, MayBeEmpty
+from prism.config.sections import AtLeast, MayBeEmpty, NotEmpty
 
 Hook = Callable[[Node, Any], Any]
 _LISTS = (list, tuple, set, frozenset, Sequence, Collection)
@@ -193,6 +193,7 @@ def _annotated_hook(kind: Any, converter: Converter) -> Hook:
     inner, *marks = get_args(kind)
     lowest = next((mark.lowest for mark in marks if isinstance(mark, AtLeast)), None)
     may_be_empty = any(isinstance(mark, MayBeEmpty) for mark in marks)
+    not_empty = any(isinstance(mark, NotEmpty) for mark in marks)
 
     def hook(node: Node, _: Any) -> Any:
         if may_be_empty and node.value is None:
@@ -200,6 +201,8 @@ def _annotated_hook(kind: Any, converter: Converter) -> Hook:
         value = structure(converter, node, inner)
         if lowest is not None and not value >= lowest:
             raise Mismatched(Mismatch(node, f"at least {lowest}"))
+        if not_empty and not value:
+            raise Mismatched(Mismatch(node, message="expected text that is not empty"))
         return value
 
     return hook
@@ -240,7 +243,8 @@ def _explain(
         return hidden(error.found) if name in fields and is_secret(fields[name]) else list(error.found)
     if isinstance(error, ForbiddenExtraKeysError):
         extra = [key for key in entries if key in error.extra_fields]
-        return [unknown_key(entries[key], key, [each for each in fields if each not in entries]) for key in extra]
+        free = [each for each in fields if each not in entries] or list(fields)
+        return [unknown_key(entries[key], key, free) for key in extra]
     if isinstance(error, KeyError) and name and name not in entries:
         return [Mismatch(node, message=f"the key {name!r} is missing")]
     name = name or _named_in(error, fields)
