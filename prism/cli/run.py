@@ -48,7 +48,7 @@ class _ScriptCommand(click.Command):
 @click.option("--dry-run", is_flag=True, help="Print what would be started, and start nothing.")
 @click.option("--json", "form", flag_value="json", default="text", help="With --dry-run: print one JSON document.")
 @click.pass_context
-def run(ctx: click.Context, words: Sequence[str], **options: Any) -> int:
+def run(ctx: click.Context, /, words: Sequence[str], **options: Any) -> int:
     """Train, evaluate and register.
 
     Without an argument it takes sais_foundation.yaml of this folder or of one above. KEY=VALUE
@@ -160,6 +160,4 @@ def _tell_end(state: RunState) -> None:
         data(f"{name:<10} {where}")
         if tracker.pending:
             reason = f" ({tracker.problem})" if tracker.problem else ""
-            data(
-                f"pending    {tracker.pending} records{reason}; they are kept, and prism sync {state.run_id} delivers them"
-            )
+            data(f"pending    {tracker.pending} records{reason}, kept here; prism sync {state.run_id} delivers them")

@@ -52,10 +52,6 @@ class Channel:
         self._follower = Follower(self.delivery.directory)
         self._projection = Projection(self.delivery.directory)
 
-    @property
-    def is_drained(self) -> bool:
-        return self.is_open and not self._waiting
-
     def deliver(self) -> bool:
         """Bring over what there is; returns whether anything was. Raises `Unreachable`."""
         tracker = self.tracker if self.tracker and self.is_open else self._open()
@@ -133,8 +129,7 @@ class Delivery:
     def is_done(self) -> bool:
         """Everything is where it belongs, and nothing more will come."""
         state = self.live.state
-        all_closed = all(channel.is_drained and channel.closed == state.status for channel in self.channels)
-        return state.status in TERMINAL and all_closed and (self.registered or not self._has_model())
+        return state.status in TERMINAL and state.pending == 0 and (self.registered or not self._has_model())
 
     def step(self) -> bool:
         """Deliver what there is now; returns whether anything moved. Raises `Unreachable`."""
@@ -212,18 +207,13 @@ class Delivery:
                 tags=self.live.model_tags,
                 run=self.tracked_run(),
             )
-            told = {"state": "registered", "version": version.version, "reason": "", "url": version.url}
+            told = _registration("registered", version=version.version, url=version.url)
         except Unreachable:
             raise
         except GateRefused as error:
-            told = {"state": "refused", "version": model["version"], "reason": error.message, "url": ""}
+            told = _registration("refused", version=model["version"], reason=error.message)
         except Exception as error:  # the plugin boundary
-            told = {
-                "state": "refused",
-                "version": model["version"],
-                "reason": f"{type(error).__name__}: {error}",
-                "url": "",
-            }
+            told = _registration("refused", version=model["version"], reason=f"{type(error).__name__}: {error}")
         told["reason"] = self.project.config.redact(told["reason"])
         self.say("registration", {"digest": model["digest"], "name": model["name"], **told})
         self.registered = True
@@ -238,6 +228,10 @@ def open_registry(project: Project) -> ModelRegistry:
     registry: ModelRegistry = project.plugins.build("model_registry", name, None)
     registry.open(project.config.project, project.config.section("ml"))
     return registry
+
+
+def _registration(state: str, *, version: str, reason: str = "", url: str = "") -> dict[str, str]:
+    return {"state": state, "version": version, "reason": reason, "url": url}
 
 
 def _touched(path: Path) -> float:

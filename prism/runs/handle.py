@@ -18,10 +18,12 @@ from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
 from prism.runs.directory import RunDirectory
+from prism.runs.ending import ending_of
 from prism.runs.files import keep_file, keep_folder, sync_file
 from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
+from prism.runs.values import artifact_name, flatten
 from prism.runs.weights import non_finite_tensors
 
 if TYPE_CHECKING:
@@ -317,47 +319,3 @@ class Run:
         text = "".join(traceback.format_exception(error))
         path = self._directory.logs / f"{self._journal.path.stem}-error.log"
         path.write_text(self.config.redact(text), encoding="utf-8")
-
-
-def ending_of(error: BaseException | None) -> tuple[str, int]:
-    """(status, exit code) of a run whose work ended with `error`."""
-    if error is None:
-        return "FINISHED", 0
-    if isinstance(error, Stopped):
-        return "KILLED", 128 + error.signal_number
-    if isinstance(error, KeyboardInterrupt):
-        return "KILLED", 130
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        return ("FINISHED" if code == 0 else "FAILED"), code
-    return "FAILED", getattr(error, "exit_code", 1)
-
-
-def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and JSON scalars of nested parameters; lists stay JSON values, other objects become text."""
-    for key, value in params.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, prefix=f"{name}.")
-        else:
-            yield name, _plain(value)
-
-
-def artifact_name(name: str) -> str:
-    """`name` if it is a relative path that stays inside; raises `UsageError` otherwise."""
-    parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or ".." in parts:
-        raise UsageError(f"{name!r} is no name for an artifact", hint="a relative path without '..'")
-    return Path(*parts).as_posix()
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return number(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value)

@@ -57,7 +57,7 @@ class Projection:
         if record.kind == "params":
             return self._project_params(record)
         if record.kind == "file":
-            return attrs.evolve(record, data=record.data | {"path": self._kept_path(record.data)})
+            return attrs.evolve(record, data={**record.data, "path": self._kept_path(record.data)})
         return record
 
     def _project_metrics(self, record: Record) -> Record | None:

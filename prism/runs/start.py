@@ -19,8 +19,9 @@ from attrs import define
 from prism.errors import UsageError, WorkFailed
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.directory import RunDirectory
+from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
-from prism.runs.handle import Run, ending_of
+from prism.runs.handle import Run
 from prism.runs.node import start_node_process
 from prism.runs.project import open_project
 from prism.runs.usercode import EXPERIMENT_MARK
@@ -75,7 +76,10 @@ def start_run(
         directory = RunDirectory(Path(os.environ["PRISM_RUN_DIRECTORY"]))
         return enter_attempt(directory, project=project, attempt=int(os.environ["PRISM_ATTEMPT"]), role="helper")
     place = join_foreign_launch(project, os.environ) or Place(begin_run(project))
-    forget = functools.partial(_here.own.pop, project.config.path, None)
+
+    def forget() -> None:
+        _here.own.pop(project.config.path, None)
+
     run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=forget)
     if run.rank == 0:
         describe_run(run.say, project, name=name, tags=tags or {})

@@ -224,14 +224,11 @@ def _on_end(state: RunState, record: Record) -> None:
 
 def _on_heartbeat(state: RunState, record: Record) -> None:
     process = state.processes.get(record.file)
-    if process is not None:
-        process.heartbeats = record.data["count"]
-        if (
-            process.end is not None
-            and process.end.get("of")
-            and process.end.get("heartbeats", 1 << 60) < process.heartbeats
-        ):
-            process.end = None  # closed by lease, and it came back
+    if process is None:
+        return
+    process.heartbeats = record.data["count"]
+    if process.end is not None and process.end.get("heartbeats", 1 << 60) < process.heartbeats:
+        process.end = None  # closed by lease, and it came back
 
 
 def _on_metrics(state: RunState, record: Record) -> None:

@@ -6,18 +6,21 @@ import threading
 
 from prism.runs.delivery import Delivery
 from prism.runs.journal import JournalWriter, number
+from prism.runs.state import TERMINAL
 
 SAMPLE_SECONDS = 10.0
 
 
 def sample_system_metrics(delivery: Delivery, journal: JournalWriter, *, stop: threading.Event) -> None:
-    """Journal what the trackers can measure (`system_metrics() -> {name: value}`), every ten seconds until `stop`."""
+    """Journal what the trackers can measure (`system_metrics() -> {name: value}`), every ten seconds of the run."""
     step = 0
     while not stop.wait(SAMPLE_SECONDS):
         for channel in delivery.channels:
             measure = getattr(channel.tracker, "system_metrics", None)  # an ability that not every tracker has
-            if measure is not None:
-                values = {f"system/{name}": number(value) for name, value in measure().items()}
+            values = {name: number(value) for name, value in measure().items()} if measure else {}
+            if delivery.live.state.status in TERMINAL:  # asked after measuring: what comes later is not delivered
+                return
+            if values:
                 journal.write("metrics", {"step": step, "metrics": values})
                 step += 1
                 break

@@ -14,8 +14,9 @@ from attrs import frozen
 from prism.errors import PrismError, Stopped, UsageError
 from prism.runs.beginning import describe_run, enter_attempt
 from prism.runs.directory import RunDirectory
+from prism.runs.ending import ending_of
 from prism.runs.evaluating import evaluate_run
-from prism.runs.handle import Run, ending_of
+from prism.runs.handle import Run
 from prism.runs.project import Project, open_project
 from prism.runs.signals import StopRequest
 from prism.runs.start import host

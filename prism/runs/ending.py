@@ -1,0 +1,19 @@
+"""How work that ended with or without an error is called: a run's status and an exit code."""
+
+from __future__ import annotations
+
+from prism.errors import Stopped
+
+
+def ending_of(error: BaseException | None) -> tuple[str, int]:
+    """(status, exit code) of a run whose work ended with `error`."""
+    if error is None:
+        return "FINISHED", 0
+    if isinstance(error, Stopped):
+        return "KILLED", 128 + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", 130
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return ("FINISHED" if code == 0 else "FAILED"), code
+    return "FAILED", getattr(error, "exit_code", 1)

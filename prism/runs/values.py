@@ -1,0 +1,40 @@
+"""What user code may log, brought into the journal's form: flat names, JSON values, safe paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prism.errors import UsageError
+from prism.runs.journal import number
+
+
+def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and JSON scalars of nested parameters; lists stay JSON values, other objects become text."""
+    for key, value in params.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, prefix=f"{name}.")
+        else:
+            yield name, _plain(value)
+
+
+def artifact_name(name: str) -> str:
+    """`name` if it is a relative path that stays inside; raises `UsageError` otherwise."""
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise UsageError(f"{name!r} is no name for an artifact", hint="a relative path without '..'")
+    return Path(*parts).as_posix()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value)
