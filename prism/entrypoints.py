@@ -37,7 +37,7 @@ def entry_points(group: str) -> tuple[EntryPoint, ...]:
 
 
 def _of_distribution(distribution: importlib_metadata.Distribution, group: str) -> Iterator[EntryPoint]:
-    name, version = name_and_version(distribution)
+    name, version = _name_and_version(distribution)
     try:
         for entry in distribution.entry_points.select(group=group):
             yield EntryPoint(entry.name, name, version, entry.load)
@@ -46,7 +46,7 @@ def _of_distribution(distribution: importlib_metadata.Distribution, group: str) 
         yield EntryPoint(name, name, version, partial(_refuse, damage))
 
 
-def name_and_version(distribution: importlib_metadata.Distribution) -> tuple[str, str]:
+def _name_and_version(distribution: importlib_metadata.Distribution) -> tuple[str, str]:
     """What METADATA says, read by its first lines: the full parser costs more than all else at start-up.
 
     A half-removed distribution without METADATA is named by its folder, its version is "".

@@ -11,21 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import importlib_metadata
 
 from prism.cli.commands import LazyGroup
 from prism.cli.output import talk
 from prism.cli.session import Session
-from prism.entrypoints import name_and_version
 from prism.errors import PrismError, Stopped
+from prism.version import VERSION
 
 _USER_INFORMATION = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        distribution = importlib_metadata.distribution("sais-prism-core")
-        click.echo(f"prism {name_and_version(distribution)[1]}")
+        click.echo(f"prism {VERSION}")
         ctx.exit()
 
 

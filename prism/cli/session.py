@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from prism.cli.output import warn
-from prism.errors import UsageError
+from prism.errors import EnvironmentUnfit, UsageError
 
 if TYPE_CHECKING:
     from prism.plugins import Plugins
@@ -39,6 +39,19 @@ class Session:
         candidates = (folder / CONFIG_NAME for folder in (start, *start.parents))
         return next((path for path in candidates if path.is_file()), None)
 
+    def option_types(self) -> dict[str, dict[str, type[Any] | None]]:
+        """Kind → provider's name → its options class; one that cannot load is warned about and left out."""
+        from prism.plugins import KINDS
+
+        found: dict[str, dict[str, type[Any] | None]] = {kind: {} for kind in KINDS}
+        for kind, names in found.items():
+            for name in self.plugins.providers(kind):
+                try:
+                    names[name] = self.plugins.option_type(kind, name)
+                except EnvironmentUnfit as error:
+                    warn(error.message)
+        return found
+
     def folder(self) -> Path:
         """The project's folder. Raises `UsageError` when there is no project here."""
         file = self.config_file()
@@ -50,18 +63,21 @@ class Session:
         return file.parent
 
     def open_project(self, file: Path | None = None, *, overrides: Sequence[str] = ()) -> Project:
-        """The project of `file`, or the one found from `start`, with its plugins and its configuration.
-
-        Plugins that failed and that nobody named are warned about on stderr. Raises as
-        `prism.runs.project.open_project`.
-        """
-        from prism.runs.project import open_project
-
-        project = open_project(file, overrides=overrides, off=self.off, start=self.start)
+        """As `load_project`, and plugins that failed and that nobody named are warned about on stderr."""
+        project = self.load_project(file, overrides=overrides)
         for record in project.plugins.records:
             if record.state == "failed":
                 warn(f"the plugin {record.name!r} ({record.origin}) cannot load: {record.error}")
         return project
+
+    def load_project(self, file: Path | None = None, *, overrides: Sequence[str] = ()) -> Project:
+        """The project of `file`, or the one found from `start`, with its plugins and its configuration.
+
+        Raises as `prism.runs.project.open_project`.
+        """
+        from prism.runs.project import open_project
+
+        return open_project(file, overrides=overrides, off=self.off, start=self.start)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -177,12 +177,12 @@ def test_two_distributions_with_one_command_are_both_named(install: Install) -> 
 
 
 def test_a_reader_that_leaves_is_no_error(site: Path) -> None:
-    process = start(site, "pour")
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline() == "line 0\n"
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    with start(site, "pour") as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "line 0\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
 
 
 def test_ctrl_c_is_exit_130_without_a_traceback(site: Path) -> None:
