@@ -15,6 +15,7 @@ from prism.cli.session import Session
 from prism.errors import UsageError
 
 if TYPE_CHECKING:
+    from prism.runs.directory import RunDirectory
     from prism.runs.execute import RunRequest
     from prism.runs.project import Project
     from prism.runs.state import RunState
@@ -68,7 +69,7 @@ def run(ctx: click.Context, /, words: Sequence[str], **options: Any) -> int:
     if options["dry_run"]:
         _show_plan(request, project, form=options["form"])
         return 0
-    outcome = execute(request, project)
+    outcome = execute(request, project, begun=lambda directory: _tell_begin(directory, project))
     if os.environ.get("RANK", "0") == "0":
         _tell_end(outcome.state)
     return outcome.exit_code
@@ -146,6 +147,13 @@ def _show_plan(request: RunRequest, project: Project, *, form: str) -> None:
     data(f"argv      {shlex.join(argv)}")
     for name, value in sorted(plan.env.items()):
         data(f"env       {name}={shlex.quote(value)}")
+
+
+def _tell_begin(directory: RunDirectory, project: Project) -> None:
+    talk(f"run {directory.run_id} of {project.config.foundation.experiment_name} in {directory.path}")
+    for tracker in project.config.trackers:
+        address = project.config.ml.tracking_uri or "sqlite:///mlflow.db in the project"
+        talk(f"{tracker.name} at {project.config.redact(address)}")
 
 
 def _tell_end(state: RunState) -> None:

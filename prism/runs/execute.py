@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -83,8 +83,8 @@ def plan_run(request: RunRequest, project: Project, *, place: Place) -> LaunchPl
     return plan
 
 
-def execute(request: RunRequest, project: Project) -> Outcome:
-    """Run it. Raises `UsageError` and `EnvironmentUnfit` before anything was started."""
+def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirectory], None]) -> Outcome:
+    """Run it, telling `begun` where. Raises `UsageError` and `EnvironmentUnfit` before anything was started."""
     check_before_run(project, target=request.target)
     place = _place(request, project)
     plan = plan_run(request, project, place=place)
@@ -93,6 +93,8 @@ def execute(request: RunRequest, project: Project) -> Outcome:
     journal = open_journal(
         place.directory, stem, role="launcher", facts={"argv": [project.config.redact(w) for w in plan.argv]}
     )
+    if rank == 0:
+        begun(place.directory)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         start_node_process(place.directory, project)
     code = _run_child(plan, log=place.directory.logs / f"{stem.replace('launch', 'output')}.log")

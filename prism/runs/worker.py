@@ -15,7 +15,7 @@ from prism.errors import PrismError, Stopped, UsageError
 from prism.runs.beginning import describe_run, enter_attempt
 from prism.runs.directory import RunDirectory
 from prism.runs.ending import ending_of
-from prism.runs.evaluating import evaluate_run
+from prism.runs.evaluating import evaluate_run, load_questions
 from prism.runs.handle import Run
 from prism.runs.project import Project, open_project
 from prism.runs.signals import StopRequest
@@ -84,6 +84,7 @@ def parse_words(words: Sequence[str]) -> WorkerJob:
 def work(job: WorkerJob, run: Run, *, project: Project) -> None:
     """Do what the run is for: train, or the user's code; then evaluate the model that came of it."""
     target = parse_target(job.target) if job.target else None
+    questions = load_questions(run) if run.rank == 0 else []
     if target is None:
         _train(None, run, project=project)
     elif not target.name:
@@ -95,7 +96,7 @@ def work(job: WorkerJob, run: Run, *, project: Project) -> None:
         else:
             call_experiment(found, run)
     if run.rank == 0:
-        evaluate_run(run, project=project)
+        evaluate_run(run, questions, project=project)
 
 
 def _train(task: object | None, run: Run, *, project: Project) -> None:
