@@ -1,1 +1,1 @@
-"""Training on Hugging Face Accelerate for Prism."""
+"""Prism's trainer, launcher and predictor on Hugging Face Accelerate."""
