@@ -1,0 +1,78 @@
+"""What a tracker is told: one point per key and step over attempts, rank 0 only, parameters never overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prism.runs.directory import RunDirectory, create_run_directory
+from prism.runs.journal import JournalWriter
+from prism.runs.projection import Follower, Projection
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return create_run_directory(tmp_path, "20260101-000000-aaaaaa")
+
+
+def write(directory: RunDirectory, stem: str, *records: tuple[str, dict[str, Any]]) -> None:
+    writer = JournalWriter(directory.journal / f"{stem}.jsonl")
+    for kind, data in records:
+        writer.write(kind, data)
+    writer.close()
+
+
+def point(step: int | None, **metrics: Any) -> tuple[str, dict[str, Any]]:
+    return "metrics", {"step": step, "metrics": metrics}
+
+
+def told(directory: RunDirectory) -> list[dict[str, Any]]:
+    projection = Projection(directory)
+    records = [projection.project(record) for record in Follower(directory).poll()]
+    return [dict(record.data) for record in records if record]
+
+
+def test_a_resumed_attempt_tells_no_point_twice(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", *(point(step, loss=float(step)) for step in (1, 2, 3)))
+    write(directory, "a2-rank0", *(point(step, loss=step + 0.5, new=1.0) for step in (3, 4)))
+    assert told(directory) == [
+        {"step": 1, "metrics": {"loss": 1.0}},
+        {"step": 2, "metrics": {"loss": 2.0}},
+        {"step": 3, "metrics": {"loss": 3.0}},
+        {"step": 3, "metrics": {"new": 1.0}},
+        {"step": 4, "metrics": {"loss": 4.5, "new": 1.0}},
+    ]
+
+
+def test_attempts_come_in_order_past_nine(directory: RunDirectory) -> None:
+    for attempt in (10, 2, 1):
+        write(directory, f"a{attempt}-rank0", point(attempt, loss=1.0))
+    assert [data["step"] for data in told(directory)] == [1, 2, 10]
+
+
+def test_other_ranks_stay_in_the_journal(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", point(1, loss=1.0))
+    write(directory, "a1-rank1", point(1, loss=9.0))
+    assert told(directory) == [{"step": 1, "metrics": {"loss": 1.0}}]
+
+
+def test_points_without_a_step_are_all_told(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", point(None, score=1.0))
+    write(directory, "a2-rank0", point(None, score=2.0))
+    assert len(told(directory)) == 2
+
+
+def test_a_parameter_that_changed_gets_a_name_of_its_own(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", ("params", {"params": {"lr": 0.1, "seed": 1}}))
+    write(directory, "a2-rank0", ("params", {"params": {"lr": 0.2, "seed": 1, "new": "x"}}))
+    assert told(directory) == [
+        {"params": {"lr": 0.1, "seed": 1}},
+        {"params": {"resume.2.lr": 0.2, "seed": 1, "new": "x"}},
+    ]
+
+
+def test_non_finite_values_are_floats_again(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", point(1, loss="Infinity"))
+    assert told(directory) == [{"step": 1, "metrics": {"loss": float("inf")}}]

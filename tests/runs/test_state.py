@@ -1,0 +1,134 @@
+"""The status of a run follows from its journal, whoever wrote which part of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prism.errors import UsageError
+from prism.runs.directory import RunDirectory, create_run_directory, find_run, list_runs
+from prism.runs.identity import ProcessIdentity
+from prism.runs.journal import JournalWriter
+from prism.runs.state import read_overview, read_state, write_run_summary
+
+ELSEWHERE = ProcessIdentity("node7", "another-boot/pid:[1]", 12, 99)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return create_run_directory(tmp_path, "20260101-000000-aaaaaa")
+
+
+@pytest.fixture
+def dead() -> ProcessIdentity:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    identity = ProcessIdentity.of(child.pid)
+    child.kill()
+    child.wait(10)
+    assert identity is not None
+    return identity
+
+
+def worker(directory: RunDirectory, stem: str, process: ProcessIdentity) -> JournalWriter:
+    writer = JournalWriter(directory.journal / f"{stem}.jsonl")
+    writer.write("start", {"role": "worker", "process": process.dump()})
+    return writer
+
+
+def end(status: str, **more: Any) -> dict[str, Any]:
+    return {"status": status, "exit_code": 0, "error": "", **more}
+
+
+def test_alive_is_running_and_dead_without_a_word_is_failed(directory: RunDirectory, dead: ProcessIdentity) -> None:
+    worker(directory, "a1-rank0", ProcessIdentity.mine())
+    assert read_state(directory).status == "RUNNING"
+    worker(directory, "a2-rank0", dead)
+    state = read_state(directory)
+    assert (state.status, state.attempts) == ("FAILED", 2)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (("FINISHED", "FINISHED"), "FINISHED"),
+        (("FINISHED", "FAILED"), "FAILED"),
+        (("KILLED", "FAILED"), "FAILED"),
+        (("KILLED", "KILLED"), "KILLED"),
+        (("FINISHED", None), "RUNNING"),
+        (("FAILED", None), "FAILED"),
+    ],
+)
+def test_the_worst_rank_decides(directory: RunDirectory, ends: tuple[str | None, ...], status: str) -> None:
+    for rank, said in enumerate(ends):
+        writer = worker(directory, f"a1-rank{rank}", ProcessIdentity.mine())
+        if said:
+            writer.write("end", end(said))
+    assert read_state(directory).status == status
+
+
+def test_only_the_latest_attempt_counts(directory: RunDirectory) -> None:
+    worker(directory, "a1-rank0", ProcessIdentity.mine()).write("end", end("FAILED"))
+    worker(directory, "a2-rank0", ProcessIdentity.mine()).write("end", end("FINISHED"))
+    assert read_state(directory).status == "FINISHED"
+
+
+def test_a_node_out_of_sight_is_running_and_then_lost(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker(directory, "a1-rank0", ELSEWHERE)
+    assert read_state(directory).status == "RUNNING"
+    later = read_state(directory).processes["a1-rank0"].last_time + 91_000
+    monkeypatch.setattr("prism.runs.state.now", lambda: later)
+    assert read_state(directory).status == "LOST"
+
+
+def test_a_run_closed_by_lease_opens_again_when_it_speaks(directory: RunDirectory) -> None:
+    node = worker(directory, "a1-rank0", ELSEWHERE)
+    node.write("heartbeat", {"count": 3})
+    observer = JournalWriter(directory.journal / "node-x.jsonl")
+    observer.write("end", end("FAILED", of="a1-rank0", heartbeats=3))
+    assert read_state(directory).status == "FAILED"
+    node.write("heartbeat", {"count": 4})
+    assert read_state(directory).status == "RUNNING"
+
+
+def test_its_own_word_outweighs_an_observers(directory: RunDirectory) -> None:
+    node = worker(directory, "a1-rank0", ELSEWHERE)
+    node.write("end", end("FINISHED"))
+    JournalWriter(directory.journal / "node-x.jsonl").write("end", end("FAILED", of="a1-rank0"))
+    assert read_state(directory).status == "FINISHED"
+
+
+def test_metrics_are_the_last_by_step_and_of_rank_0(directory: RunDirectory) -> None:
+    rank0 = worker(directory, "a1-rank0", ProcessIdentity.mine())
+    for step, value in ((2, 0.2), (3, 0.3), (1, 0.1)):
+        rank0.write("metrics", {"step": step, "metrics": {"loss": value}})
+    worker(directory, "a1-rank1", ProcessIdentity.mine()).write("metrics", {"step": 9, "metrics": {"loss": 9.0}})
+    assert read_state(directory).metrics == {"loss": 0.3}
+
+
+def test_the_summary_is_a_cache_that_is_dropped_when_the_journal_grows(directory: RunDirectory) -> None:
+    rank0 = worker(directory, "a1-rank0", ProcessIdentity.mine())
+    rank0.write("end", end("FINISHED"))
+    write_run_summary(read_state(directory))
+    assert read_overview(directory)["derived_from"]
+    worker(directory, "a2-rank0", ProcessIdentity.mine())
+    assert read_overview(directory)["status"] == "RUNNING"
+
+
+def test_a_format_from_the_future_is_refused(directory: RunDirectory) -> None:
+    directory.summary.write_text('{"format": 2}')
+    with pytest.raises(UsageError, match="format 2"):
+        read_state(directory)
+
+
+def test_runs_are_found_by_a_unique_beginning(tmp_path: Path) -> None:
+    for run_id in ("20260101-000000-aaaaaa", "20260102-000000-bbbbbb"):
+        create_run_directory(tmp_path, run_id)
+    assert [run.run_id for run in list_runs(tmp_path)] == ["20260102-000000-bbbbbb", "20260101-000000-aaaaaa"]
+    assert find_run(tmp_path, "20260102").run_id == "20260102-000000-bbbbbb"
+    for unfit in ("2026", "x", ""):
+        with pytest.raises(UsageError):
+            find_run(tmp_path, unfit)
