@@ -159,7 +159,7 @@ def file_system_of(folder: Path, *, mounts: Path = MOUNTS) -> str | None:
     except OSError:
         return None
     target = folder.resolve()
-    best = (-1, None)
+    best: tuple[int, str | None] = (-1, None)
     for line in lines:
         left, _, right = line.partition(" - ")
         point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4]))
