@@ -13,8 +13,9 @@ from prism.errors import EnvironmentUnfit
 from prism.evaluation.pairing import pair
 from prism.evaluation.predictions import Progress, origin_of, predict
 from prism.evaluation.questions import Questions
-from prism.evaluation.results import Evaluation, Sample, write_samples, write_scores
+from prism.evaluation.results import Evaluation, Sample, write_file, write_samples, write_scores
 from prism.evaluation.scoring import Scoring, score_all
+from prism.evaluation.summary import questions_text
 from prism.protocols import Evaluator, Prediction, Predictor
 
 
@@ -32,10 +33,10 @@ def evaluate_set(
 ) -> Evaluation:
     """Let the model in the folder `model` answer the questions, score its answers, keep both.
 
-    The files are `predictions.jsonl`, `samples.jsonl` and `scores.json` in a folder under `output` that
-    is named after the set, with a number where an earlier evaluation is complete or of something else.
-    One that was killed goes on where it stood, when `model_name` (a digest or version: default the
-    path), the data's digest and `settings` (JSON values: the predictor and its options) are the same.
+    The files are `predictions.jsonl`, `samples.jsonl`, `questions.txt` and `scores.json` in a folder
+    under `output` that is named after the set, with a number where an earlier evaluation is complete
+    or of something else. One that was killed goes on where it stood, when `model_name` (with a digest;
+    default: the path), the data's digest and `settings` (JSON values: the predictor and its options) are the same.
     Raises `WorkFailed`, `DataError`, `EnvironmentUnfit`.
     """
     asked = questions.first(max_samples)
@@ -67,11 +68,12 @@ def conclude(
     model_name: str,
     folder: Path,
 ) -> Evaluation:
-    """Score predictions of these questions and keep `samples.jsonl`, then `scores.json`, in `folder`."""
+    """Score predictions of these questions; keep `samples.jsonl`, `questions.txt` for people, last `scores.json`."""
     evaluation = rescore(
         questions, predictions=predictions, evaluators=evaluators, model_name=model_name, file=folder / "samples.jsonl"
     )
     write_samples(evaluation.samples_file, evaluation.samples)
+    write_file(folder / "questions.txt", questions_text(evaluation.samples))
     write_scores(folder / "scores.json", evaluation)
     return evaluation
 

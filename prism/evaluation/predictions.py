@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prism.data.reading import read_records
 from prism.errors import DataError, EnvironmentUnfit, PrismError, WorkFailed
@@ -37,24 +38,16 @@ def predict(
     answers = _answers(file, origin)
     asked = [example for example in examples if example.id not in answers]
     progress(len(examples) - len(asked), len(examples))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        if not answers and os.fstat(descriptor).st_size == 0:
-            _append(descriptor, {"format": FORMAT, "kind": "predictions", **origin})
-        waiting = {example.id for example in asked}
+    waiting = {example.id for example in asked}
+    with _Lines(file) as lines:
+        if not answers:
+            lines.begin({"format": FORMAT, "kind": "predictions", **origin})
         for prediction in _asked(predictor, model, asked):
             _check(prediction, waiting)
             waiting.remove(prediction.id)
-            _append(descriptor, dump(prediction))
+            lines.append(dump(prediction))
             answers[prediction.id] = prediction
             progress(len(examples) - len(waiting), len(examples))
-        os.fsync(descriptor)
-    except OSError as error:
-        raise EnvironmentUnfit(
-            f"{file} cannot be written: {error.strerror or error}", hint="make room first"
-        ) from error
-    finally:
-        os.close(descriptor)
     if waiting:
         raise WorkFailed(f"the predictor left out {len(waiting)} of {len(examples)} examples: {sorted(waiting)[:3]}")
     return [answers[example.id] for example in examples]
@@ -113,7 +106,7 @@ def _asked(predictor: Predictor, model: Path, examples: Sequence[Example]) -> An
     name = type(predictor).__name__
     try:
         yield from predictor.predict(model, examples)
-    except (PrismError, OSError):
+    except PrismError:
         raise
     except Exception as error:  # the boundary to a plugin's code
         raise WorkFailed(f"the predictor {name} failed: {type(error).__name__}: {error}") from error
@@ -126,12 +119,42 @@ def _check(prediction: object, waiting: set[str]) -> None:
         raise WorkFailed(f"the predictor answered {prediction.id!r}, which was not asked or is answered already")
 
 
-def _append(descriptor: int, line: Mapping[str, Any]) -> None:
-    """One line by one write, so that a kill tears at most the last one."""
-    try:
-        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise WorkFailed(f"the prediction {line.get('id')!r} is no JSON value: {error}") from error
-    data = memoryview(text.encode(errors="replace") + b"\n")
-    while data:
-        data = data[os.write(descriptor, data) :]
+class _Lines:
+    """A file that is only appended to: one line by one write, so that a kill tears at most the last one."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> Self:
+        with self._writing():
+            self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._writing():
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+
+    def begin(self, line: Mapping[str, Any]) -> None:
+        """Append `line` if the file is empty."""
+        if os.fstat(self._descriptor).st_size == 0:
+            self.append(line)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        try:
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise WorkFailed(f"the prediction {line.get('id')!r} is no JSON value: {error}") from error
+        data = memoryview(text.encode(errors="replace") + b"\n")
+        with self._writing():
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EnvironmentUnfit(
+                f"{self._file} cannot be written: {error.strerror or error}", hint="make room first"
+            ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prism.evaluation.results import Evaluation, Sample
 from prism.evaluation.scoring import MEASURED
@@ -11,10 +11,10 @@ _SCORES = ("rouge1", "rouge2", "rougeL", "bleu")
 _TRUNCATED = 1000
 
 
-def summary_text(evaluation: Evaluation) -> str:
+def summary_text(evaluation: Evaluation, *, closing: str = "Detailed results saved to {}") -> str:
     """The figures in the seed's order, those of further evaluators after them, and where the samples lie."""
     lines = ["===== EVALUATION SUMMARY =====", *figure_lines(evaluation.figures)]
-    return "\n".join([*lines, "", f"Detailed results saved to {evaluation.samples_file}"])
+    return "\n".join([*lines, "", closing.format(evaluation.samples_file)])
 
 
 def figure_lines(figures: Mapping[str, float]) -> list[str]:
@@ -22,6 +22,11 @@ def figure_lines(figures: Mapping[str, float]) -> list[str]:
     first = [name for name in (*_SCORES, *MEASURED) if name in figures]
     further = [name for name in figures if name not in first]
     return [f"{name}: {_shown(name, figures[name])}" for name in (*first, *further)]
+
+
+def questions_text(samples: Sequence[Sample]) -> str:
+    """The blocks of all questions, one after the other."""
+    return "\n\n\n".join(question_text(sample, number=number) for number, sample in enumerate(samples, start=1)) + "\n"
 
 
 def question_text(sample: Sample, *, number: int) -> str:

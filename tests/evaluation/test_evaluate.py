@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +14,6 @@ import pytest
 
 from prism.errors import DataError, EnvironmentUnfit, UsageError, WorkFailed
 from prism.evaluation.evaluate import evaluate_set, measure, rescore
-from prism.evaluation.progress import ProgressBar
 from prism.evaluation.questions import Questions, check_names, read_questions, set_name
 from prism.evaluation.rescoring import read_kept
 from prism.evaluation.results import write_document
@@ -337,27 +334,3 @@ def test_the_block_of_a_question(tmp_path: Path) -> None:
         "===== QUESTION 1 =====\nInstruction: question 1\n\nModel response:\nanswer 1\n\n"
         "Reference answer:\nanswer 1\n\nMetrics:\nexact: 1.0000"
     )
-
-
-def test_progress_outside_a_terminal_is_a_line_now_and_then() -> None:
-    stream = io.StringIO()
-    bar = ProgressBar("qa_eval", stream=stream)
-    for done in range(101):
-        bar(done, 100)
-    bar(100, 100)
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("qa_eval: 100/100  ")
-
-
-def test_progress_on_a_terminal_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "CI"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    master, worker = os.openpty()
-    with os.fdopen(worker, "w") as terminal:
-        bar = ProgressBar("qa_eval", stream=terminal)
-        bar(10, 40)
-        bar(40, 40)
-        shown = os.read(master, 10_000).decode()
-    os.close(master)
-    assert "\r" in shown and "40/40" in shown and shown.endswith("\r\n")
