@@ -278,6 +278,7 @@ def test_distributions_are_uniform() -> None:
         assert len({json.dumps(project[key]) for project in found.values()}) == 1
     for path, project in found.items():
         points = project.get("entry-points", {})
+        assert project["readme"] == "README.md" and (ROOT / path).with_name("README.md").exists()
         if path != "pyproject.toml" and points:
             (package,) = (ROOT / path).parent.glob("src/*/__init__.py")
             short = Path(path).parent.name.removeprefix("prism-")
@@ -289,3 +290,24 @@ def test_the_sdk_requires_every_plugin_of_this_repository() -> None:
     sdk = found.pop("plugins/sais-prism-sdk/pyproject.toml")["dependencies"]
     assert isinstance(sdk, list)
     assert {re.split("[~=<>]", line)[0] for line in sdk} == {str(project["name"]) for project in found.values()}
+
+
+DISTRIBUTION_OF = {
+    "ruamel": "ruamel.yaml",
+    "importlib_metadata": "importlib-metadata",
+    "huggingface_hub": "huggingface-hub",
+}
+
+
+@pytest.mark.parametrize("path", PYPROJECTS, ids=name)
+def test_what_is_imported_is_declared(path: Path) -> None:
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    sources = CORE if path.parent == ROOT else sorted(path.parent.glob("src/**/*.py"))
+    own = "prism" if path.parent == ROOT else sources[0].parent.name
+    roots = {module.partition(".")[0] for source in sources for module in imports(source)}
+    foreign = {DISTRIBUTION_OF.get(root, root) for root in roots - sys.stdlib_module_names - {own, "prism"}}
+    extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    declared = {re.split(r"[~=<>\[]", line)[0] for line in project["dependencies"]}
+    assert foreign <= declared | {re.split(r"[~=<>\[]", line)[0] for line in extras}
+    if path.parent == ROOT:  # a plugin may need a distribution that its framework imports for it
+        assert declared <= foreign
