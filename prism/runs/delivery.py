@@ -117,7 +117,6 @@ class Delivery:
     live: LiveState = field(init=False)
     channels: list[Channel] = field(factory=list)
     registered: bool = False
-    problem: str = ""
 
     def __attrs_post_init__(self) -> None:
         config = self.project.config
@@ -163,7 +162,6 @@ class Delivery:
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 pause = 0.0 if moved and self.live.poll().status in TERMINAL else IDLE_SECONDS
-                self.problem = ""
             _pause(pause, wake=wake, woken=woken, stop=stop)
             pause = max(pause, IDLE_SECONDS)
 
@@ -187,10 +185,8 @@ class Delivery:
     def _report(self, error: Exception) -> None:
         text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
         problem = self.project.config.redact(text)
-        if problem != self.problem:
-            self.problem = problem
-            for channel in self.channels:
-                self.say("tracker", {"tracker": channel.named.name, "problem": problem})
+        for channel in self.channels:
+            self.say("tracker", {"tracker": channel.named.name, "problem": problem})
 
     def _has_model(self) -> bool:
         model = self.live.state.model

@@ -37,6 +37,7 @@ class TrackerState:
     url: str = ""
     pending: int = 0
     problem: str = ""
+    problem_time: int = 0
     closed: str = ""
     position: dict[str, int] = field(factory=dict)
 
@@ -270,6 +271,8 @@ def _on_tracker(state: RunState, record: Record) -> None:
     for key in ("run_id", "url", "problem", "closed"):
         if key in record.data:
             setattr(tracker, key, record.data[key])
+    if record.data.get("problem"):
+        tracker.problem_time = record.time
     for file, seq in record.data.get("position", {}).items():
         tracker.position[file] = max(seq, tracker.position.get(file, 0))
 

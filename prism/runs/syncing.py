@@ -13,7 +13,7 @@ from prism.runs.beginning import open_journal
 from prism.runs.claim import Claim
 from prism.runs.delivery import Delivery
 from prism.runs.directory import RunDirectory
-from prism.runs.identity import ProcessIdentity
+from prism.runs.identity import ProcessIdentity, now
 from prism.runs.live import LiveState
 from prism.runs.node import reopen_project
 from prism.runs.project import open_project, secrets_of
@@ -91,6 +91,7 @@ def _try_sync(directory: RunDirectory) -> str:
 def _await_other(directory: RunDirectory, claim: Claim) -> RunState:
     """Wake the process that delivers this run, and wait until it is done or says what holds it up."""
     (directory.delivery / "wake").touch()
+    woken = now()
     live = LiveState(directory)
     deadline = time.monotonic() + PATIENCE_SECONDS
     pending = live.state.pending
@@ -98,6 +99,8 @@ def _await_other(directory: RunDirectory, claim: Claim) -> RunState:
         state = live.poll()
         if state.pending == 0 and not _model_waits(state):
             return state
+        if any(tracker.problem_time > woken for tracker in state.trackers.values()):
+            break
         if state.pending != pending:
             pending, deadline = state.pending, time.monotonic() + PATIENCE_SECONDS
         time.sleep(0.1)
