@@ -90,9 +90,11 @@ def _load(session: Session, path: Path, *, overrides: tuple[str, ...]) -> Config
     off, local = peek_plugins(path, read=plugins.load_config, environ=os.environ, overrides=overrides)
     plugins.switch_off(off)
     plugins.add_local(local)
-    return load(
+    found = load(
         path, read=plugins.load_config, option_type=plugins.option_type, environ=os.environ, overrides=overrides
     )
+    plugins.require_local()
+    return found
 
 
 def _show_origins(found: Configuration, *, form: str) -> None:

@@ -15,6 +15,8 @@ from prism.config.secrets import MASK, is_secret_variable
 
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
 
+_BEGIN = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?=\}|:[-?])")
+
 
 class Unset(Exception):
     """A variable that cannot be put in: what is wrong, and what would be right."""
@@ -37,13 +39,13 @@ class Filled:
 
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each whole `${…}` that begins and ends on one line; braces inside must balance."""
-    position = text.find("${")
-    while position >= 0:
-        end = _closing(text, position + 1)
+    """Start and end of each whole `${NAME…}` that begins and ends on one line; braces inside must balance."""
+    position = 0
+    while begin := _BEGIN.search(text, position):
+        end = _closing(text, begin.start() + 1)
         if end:
-            yield position, end
-        position = text.find("${", end or position + 2)
+            yield begin.start(), end
+        position = end or begin.end()
 
 
 def _closing(text: str, brace: int) -> int:

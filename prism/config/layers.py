@@ -55,8 +55,7 @@ def compose(path: Path, *, read: Read, environ: Mapping[str, str], overrides: Se
         tree = merge(tree, layer)
     for layer in _command_line(overrides, gathered):
         tree = merge(tree, gathered.filled(layer, environ))
-    sections = {name: child for name, child in tree.value.items() if name == "ml" or child.value is not None}
-    tree = merge(DEFAULTS, evolve(tree, value=sections))
+    tree = merge(DEFAULTS, _without_empty(tree, DEFAULTS))
     return Composed(tree, tuple(gathered.problems), tuple(gathered.secrets))
 
 
@@ -75,6 +74,18 @@ def merge(below: Node, above: Node, path: str = "") -> Node:
     for key, node in above.value.items():
         entries[key] = merge(entries[key], node, join(path, key)) if key in entries else node
     return evolve(above, value=entries)
+
+
+def _without_empty(tree: Node, defaults: Node) -> Node:
+    # A section or a name with nothing after its key says nothing: its default holds.
+    entries = dict(tree.value)
+    for key, default in defaults.value.items():
+        if key in entries and isinstance(default.value, dict):
+            if entries[key].value is None:
+                del entries[key]
+            elif isinstance(entries[key].value, dict):
+                entries[key] = _without_empty(entries[key], default)
+    return evolve(tree, value=entries)
 
 
 def _renamed(below: Node, above: Node) -> bool:

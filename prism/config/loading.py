@@ -35,8 +35,6 @@ def load(
 ) -> Configuration:
     """The configuration at `path`, under what `environ` (`PRISM__A__B`) and `overrides` ("a.b=value") change.
 
-    `project` is the folder that paths are relative to where that is not the file's own.
-
     `read` turns a file into nodes; `option_type(kind, name)` gives a provider's options class, or None when it
     takes none. `project` is the folder that paths are relative to, where that is not the file's own.
     Raises `ConfigurationError` with every problem there is.

@@ -127,6 +127,8 @@ def _options(node: Node, entries: Mapping[str, Node], role: str, naming: Naming,
     try:
         options = structure(converter, evolve(node, value=given), options_class)
     except NameError as error:
+        if entries["name"].file == "default" and not given:
+            return None
         message = f"the options class of {name!r} is broken: {error}"
         raise Mismatched(Mismatch(entries["name"], message=message, unfit=True)) from None
     return absolute(options, naming.project)

@@ -25,7 +25,9 @@ def plain_scalar(text: str) -> Scalar:
     """
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text) and len(text) <= _LONGEST_INTEGER:
+    if _INTEGER.fullmatch(text):
+        if len(text) > _LONGEST_INTEGER:
+            return text
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if _FLOAT.fullmatch(text):
         return float(text)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import attrs
 
 from prism.config.parameters import Parameters
-from prism.config.sections import AtLeast, Kind, Launcher, MayBeEmpty, Sections, fields_of
+from prism.config.sections import AtLeast, Count, Kind, Launcher, MayBeEmpty, Sections, fields_of
 from prism.config.spelling import DATA, DATA_SHORT
 
 Schema = dict[str, Any]
@@ -74,7 +74,8 @@ def _of(kind: Any, option_types: OptionTypes) -> Schema:
     if origin is Literal:
         return _any_of([{"enum": list(get_args(kind))}, _VARIABLE])
     if isinstance(kind, enum.EnumType):
-        return _any_of([{"enum": [choice.value for choice in kind.__members__.values()]}, _VARIABLE])
+        members: Mapping[str, Any] = kind.__members__
+        return _any_of([{"enum": [member.value for member in members.values()]}, _VARIABLE])
     if origin in _LISTS:
         inner = (get_args(kind) or (Any,))[0]
         return {"type": ["array", "null"], "items": _of(inner, option_types)}
@@ -103,7 +104,7 @@ def _annotated(kind: Any, option_types: OptionTypes) -> Schema:
 
 def _named(role: str, target: Any, option_types: OptionTypes) -> Schema:
     providers = option_types.get(role, {})
-    more = {"processes": _of(int | None, option_types)} if target is Launcher else {}
+    more = {"processes": _of(Count | None, option_types)} if target is Launcher else {}
     forms = [_provider(name, options, more, option_types) for name, options in sorted(providers.items())]
     return _any_of([{"enum": sorted(providers)}, _VARIABLE, *forms])
 
