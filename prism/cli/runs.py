@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from prism.cli.output import data, document, table
+from prism.cli.output import data, document, table, warn
 from prism.cli.session import Session, pass_session
+from prism.errors import UsageError
 from prism.runs.directory import RunDirectory, find_run, list_runs
 from prism.runs.state import TERMINAL, read_overview, read_state
 
@@ -29,7 +30,7 @@ def runs() -> None:
 @pass_session
 def list_command(session: Session, *, form: str) -> None:
     """List the runs, newest first: status, and how many records the trackers do not have yet."""
-    overviews = [read_overview(run) for run in list_runs(session.folder())]
+    overviews = list(_overviews(session.folder()))
     keys = ("run_id", "experiment", "name", "status", "started", "pending")
     if form == "json":
         document([{key: overview[key] for key in keys} for overview in overviews])
@@ -66,6 +67,15 @@ def logs(session: Session, *, run: str, ending: str) -> None:
         if over:
             return
         time.sleep(FOLLOW_SECONDS)
+
+
+def _overviews(folder: Path) -> Iterator[dict[str, Any]]:
+    """All runs but those of a newer format, which are named."""
+    for run in list_runs(folder):
+        try:
+            yield read_overview(run)
+        except UsageError as error:
+            warn(str(error))
 
 
 def _print_new(directory: RunDirectory, printed: dict[Path, int]) -> None:

@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from attrs import define, field
+
+from prism.data.digest import sha256_of
 from prism.errors import DataError
 
 COPY_LIMIT = 1 << 30
 """Bytes above which a file is kept by reference (path and digest) where it cannot be reflinked."""
 
 _FICLONE = 0x40049409  # linux/fs.h: share the extents of another file, copy on write
+
+
+@define
+class KeptFiles:
+    """What one process of a run logs, under `files/` of the run directory.
+
+    Each file gets a folder of its own, named after the process's journal and a count, so that the
+    same name may be logged often and every state of it stays.
+    """
+
+    run: Path
+    stem: str
+    _count: Iterator[int] = field(factory=lambda: itertools.count(1))
+
+    def keep(self, source: Path, *, name: str) -> dict[str, Any]:
+        """Keep a file as it is now; returns the content of its `file` record."""
+        target = self._new(name)
+        kept = keep_file(source, target)
+        return self._facts(kept, name, stored=target.relative_to(self.run).as_posix() if kept == target else "")
+
+    def keep_text(self, text: str, *, name: str) -> dict[str, Any]:
+        """Keep a text as a file of that name."""
+        target = self._new(name)
+        target.parent.mkdir(parents=True)
+        target.write_text(text, encoding="utf-8")
+        return self._facts(target, name, stored=target.relative_to(self.run).as_posix())
+
+    def _new(self, name: str) -> Path:
+        return self.run / "files" / f"{self.stem}-{next(self._count)}" / name
+
+    def _facts(self, kept: Path, name: str, *, stored: str) -> dict[str, Any]:
+        if stored:
+            sync_file(kept)
+        where = {"name": name, "stored": stored, "original": "" if stored else str(kept)}
+        return {**where, "size": kept.stat().st_size, "sha256": sha256_of(kept)}
 
 
 def keep_file(source: Path, target: Path, *, limit: int = COPY_LIMIT) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import threading
@@ -12,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from prism.data.digest import digest_files, manifest_digest, sha256_of
+import attrs
+
+from prism.data.digest import digest_files, manifest_digest
 from prism.errors import PrismError, Stopped, UsageError
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
-from prism.runs.directory import RunDirectory
+from prism.runs.directory import RunDirectory, write_whole
 from prism.runs.ending import ending_of
-from prism.runs.files import keep_file, keep_folder, sync_file
+from prism.runs.files import KeptFiles, keep_folder
 from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
@@ -57,7 +60,8 @@ class Run:
         self._stop = stop or StopRequest()
         self._owner = owner
         self._on_finish = on_finish
-        self._files = 0
+        self._kept = KeptFiles(directory.path, journal.path.stem)
+        self._datasets: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
@@ -126,18 +130,11 @@ class Run:
                 if file.is_file():
                     self.log_artifact(file, name=f"{name or source.name}/{file.relative_to(source).as_posix()}")
             return
-        name = artifact_name(name or source.name)
-        target = self._new_file(name)
-        kept = keep_file(source, target)
-        self._record_file(kept, name, stored=kept == target)
+        self.say("file", self._kept.keep(source, name=artifact_name(name or source.name)))
 
     def log_text(self, text: str, *, name: str) -> None:
         """Keep a text as an artifact of that name."""
-        name = artifact_name(name)
-        target = self._new_file(name)
-        target.parent.mkdir(parents=True)
-        target.write_text(text, encoding="utf-8")
-        self._record_file(target, name, stored=True)
+        self.say("file", self._kept.keep_text(text, name=artifact_name(name)))
 
     def log_model(self, folder: str | Path) -> None:
         """Keep a finished model folder whole; it is registered as `ml.model_repo` says once the run has succeeded.
@@ -187,6 +184,9 @@ class Run:
         """Record that this run uses a dataset version."""
         keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
         self.say("dataset", {**keys, "use": use})
+        if self.rank == 0:
+            self._datasets[f"{version.name}@{version.digest}"] = attrs.asdict(version)
+            write_whole(self._directory.datasets, json.dumps(list(self._datasets.values()), indent=1) + "\n")
 
     @contextmanager
     def checkpoint(self, *, step: int, keep: int | None = None) -> Iterator[Path]:
@@ -286,19 +286,6 @@ class Run:
         if self.status != "RUNNING" and kind != "end":
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
         self._journal.write(kind, data)
-
-    def _new_file(self, name: str) -> Path:
-        """A path under `files/` that nothing has been kept at: the same name may be logged often."""
-        with self._lock:
-            self._files += 1
-            return self._directory.files / f"{self._journal.path.stem}-{self._files}" / name
-
-    def _record_file(self, kept: Path, name: str, *, stored: bool) -> None:
-        if stored:
-            sync_file(kept)
-        relative = kept.relative_to(self.directory).as_posix() if stored else ""
-        facts = {"size": kept.stat().st_size, "sha256": sha256_of(kept)}
-        self.say("file", {"name": name, "stored": relative, "original": "" if stored else str(kept), **facts})
 
     def _registration_intent(self) -> dict[str, Any] | None:
         repo = self.config.ml.model_repo

@@ -7,10 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-GIT_SECONDS = 10
+COMMAND_SECONDS = 10
 DIFF_LIMIT = 10 << 20
 """Bytes of uncommitted changes that are kept; a larger diff is named, not kept."""
 
@@ -27,6 +28,7 @@ def collect_provenance(project: Path) -> dict[str, Any]:
         "host": platform.node(),
         "cpus": os.cpu_count(),
         "memory_bytes": _memory(),
+        "gpus": _gpus(),
         "packages": installed_packages(),
     }
 
@@ -53,13 +55,22 @@ def installed_packages() -> dict[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    return _output(["git", "-C", str(folder), *arguments])
+
+
+def _output(command: Sequence[str]) -> str | None:
+    """What a command prints; None when it is not there, fails or takes too long."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, timeout=GIT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, timeout=COMMAND_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def _gpus() -> list[str]:
+    """One line a GPU, as the driver's own tool lists them."""
+    listed = _output(["nvidia-smi", "-L"])
+    return listed.splitlines() if listed else []
 
 
 def _memory() -> int | None:
