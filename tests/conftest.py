@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,14 @@ from textwrap import dedent
 import pytest
 
 Install = Callable[..., Path]
+TORCH_IS_HERE = importlib.util.find_spec("torch") is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, aloud, what is marked `torch` where torch is not installed."""
+    for item in items:
+        if item.get_closest_marker("torch") and not TORCH_IS_HERE:
+            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
 
 
 @pytest.fixture
