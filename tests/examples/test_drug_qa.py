@@ -52,14 +52,19 @@ def model(made: Path) -> Path:
     return made / "model"
 
 
-@pytest.fixture(scope="module")
-def evaluator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("drug_facts_evaluator", EXAMPLE / "drug_facts_evaluator.py")
+def load(name: str) -> ModuleType:
+    """A script of the example as a module."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLE / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # attrs looks a class's module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def evaluator() -> ModuleType:
+    return load("drug_facts_evaluator")
 
 
 class TestRecords:
@@ -90,11 +95,7 @@ class TestRecords:
 
     def test_no_stem_of_evaluation_stands_inside_a_training_question(self, sets: dict[str, list[Record]]) -> None:
         # Also not with another opening, naming or closing: drug names are taken out, then searched as text.
-        sys.path.insert(0, str(EXAMPLE))
-        try:
-            import phrasings
-        finally:
-            sys.path.remove(str(EXAMPLE))
+        phrasings = load("phrasings")
         held_out = [
             stem.replace("{drug}", naming)
             for family in phrasings.FAMILIES
@@ -233,3 +234,24 @@ def test_the_configuration_names_what_the_scripts_write() -> None:
     trained = [one.value for one in tree["unified_data_access"].value["data_access"].value["dataset_names"].value]
     evaluated = [one.value for one in tree["evaluation"].value["data"].value]
     assert (*trained, *evaluated) == SETS
+
+
+class TestStudy:
+    def outcome(self, study: ModuleType, class_exact: float) -> Any:
+        figures = {f"eval/{name}/{figure}": 0.5 for name in study.SETS for figure in (*study.FIGURES, "total_samples")}
+        trained = {**figures, "eval/drug_qa_eval/class_exact": class_exact, "eval/drug_qa_eval/rougeL": 0.75}
+        return study.Outcome(7, trained=trained, untrained=figures, seconds=90.0)
+
+    def test_a_missed_bound_is_said(self) -> None:
+        study = load("study")
+        reached, missed = (study.bounds_table([self.outcome(study, exact)]) for exact in (0.9, 0.6))
+        assert "| +0.400 |" in reached and "missed" not in reached
+        assert "| +0.100 (missed) |" in missed
+
+    def test_only_the_marked_part_of_the_page_is_written(self, tmp_path: Path) -> None:
+        study, page = load("study"), tmp_path / "page.md"
+        page.write_text(f"before\n{study.BEGIN}\nold\n{study.END}\nafter\n", encoding="utf-8")
+        study.put_into(page, study.figures_text([self.outcome(study, 0.9)]))
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+        assert "| class, exact match | 0.900 | 0.500 |" in text
