@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
 from prism.errors import Stopped
 
 
@@ -17,3 +21,8 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         return ("FINISHED" if code == 0 else "FAILED"), code
     return "FAILED", getattr(error, "exit_code", 1)
+
+
+def write_traceback(error: BaseException, path: Path, *, redact: Callable[[str], str]) -> None:
+    """Keep the traceback of what ended a run, without its secrets."""
+    path.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")

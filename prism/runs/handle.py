@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
 from prism.runs.directory import RunDirectory, write_whole
-from prism.runs.ending import ending_of
+from prism.runs.ending import ending_of, write_traceback
 from prism.runs.files import KeptFiles, keep_folder
 from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
@@ -67,8 +66,6 @@ class Run:
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
 
-    # ------------------------------------------------------------ what it is
-
     @property
     def run_id(self) -> str:
         return self._directory.run_id
@@ -105,8 +102,6 @@ class Run:
     @property
     def world_size(self) -> int:
         return self.ranks.world_size
-
-    # ------------------------------------------------------------ saying
 
     def log_metrics(self, metrics: Mapping[str, Any], *, step: int | None = None) -> None:
         """Log numbers (Python, numpy or torch scalars) at an optimizer `step`."""
@@ -169,8 +164,6 @@ class Run:
             sys.stderr.write(f"warning: {message}\n")
         self.say("warning", {"message": message})
 
-    # ------------------------------------------------------------ data and checkpoints
-
     def dataset(self, name: str, *, use: str = "train") -> Dataset:
         """The dataset by its name: resolved by the data client, fetched, verified, recorded as used for `use`.
 
@@ -214,8 +207,6 @@ class Run:
         name = self.ranks.broadcast(name)
         return self._directory.checkpoints / name if name else None
 
-    # ------------------------------------------------------------ stopping and ending
-
     @property
     def stopping(self) -> bool:
         """Whether the run was asked to stop (SIGTERM, Ctrl-C): save, then call `stop()` or return.
@@ -228,11 +219,6 @@ class Run:
     def stop(self) -> None:
         """End the work now, as the signal asked: raises `prism.errors.Stopped`."""
         raise Stopped(self._stop.signal_number or 15)
-
-    @property
-    def stop_signal(self) -> int:
-        """The signal that asked this run to stop, 0 if none has."""
-        return self._stop.signal_number
 
     def finish(self, status: str = "FINISHED", *, error: BaseException | None = None) -> None:
         """Say that the run has ended: FINISHED, FAILED or KILLED. Saying it again changes nothing.
@@ -254,7 +240,9 @@ class Run:
         self.status = status
         message = self.config.redact(f"{type(error).__name__}: {error}") if error else ""
         if error is not None and not isinstance(error, PrismError):
-            self._write_traceback(error)
+            write_traceback(
+                error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact
+            )
         self.say("end", {"status": status, "exit_code": exit_code, "error": message})
         if self._journal.unrecorded:
             sys.stderr.write(
@@ -279,8 +267,6 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.run_id} {self.status}>"
 
-    # ------------------------------------------------------------ how
-
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
         if self.status != "RUNNING" and kind != "end":
@@ -301,8 +287,3 @@ class Run:
                 self.warn(f"ml.artifacts: nothing matches {pattern!r} in {self.project}")
             for path in found:
                 self.log_artifact(path, name=path.relative_to(self.project).as_posix())
-
-    def _write_traceback(self, error: BaseException) -> None:
-        text = "".join(traceback.format_exception(error))
-        path = self._directory.logs / f"{self._journal.path.stem}-error.log"
-        path.write_text(self.config.redact(text), encoding="utf-8")
