@@ -14,8 +14,9 @@ import pytest
 
 from prism.data.digest import digest_files, manifest_digest
 from prism.data.reading import read_records
-from prism.errors import DataError, EnvironmentUnfit
+from prism.errors import DataError, EnvironmentUnfit, UsageError
 from prism.protocols import DataClient, DatasetVersion
+from prism.runs.project import open_project
 from prism_data import plugin
 from prism_data.cpfs import CpfsClient
 from prism_data.local import LocalClient
@@ -280,3 +281,35 @@ def test_eight_processes_fetch_the_same_dataset_at_once(root: Path, cache: Path,
     assert [worker.returncode for worker in workers] == [0] * 8, "\n".join(failures)
     (place,) = cache.iterdir()
     assert not list((place / "incoming").iterdir())
+
+
+# ------------------------------------------------------------ in a configuration
+
+
+@pytest.mark.parametrize(
+    ("access", "client", "cached"),
+    [
+        ("{}", "LocalClient", None),
+        ("{client: local}", "LocalClient", None),
+        ("{client: {name: cpfs, roots: [.], cache: cache}}", "CpfsClient", True),
+        ("{cached: false, client: {name: cpfs, roots: [.], cache: cache}}", "CpfsClient", False),
+        ("{cached: false, client: {name: cpfs, roots: [.], cache: cache, cached: true}}", "CpfsClient", True),
+    ],
+)
+def test_the_configuration_picks_a_client_by_name(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, access: str, client: str, cached: bool | None
+) -> None:
+    (root / "sais_foundation.yaml").write_text(f"unified_data_access: {access}\n")
+    monkeypatch.chdir(tmp_path)  # names are looked up in the project, not where one stands
+    project = open_project(root / "sais_foundation.yaml")
+    made = project.build("data_client", project.config.unified_data_access.client)
+    assert type(made).__name__ == client
+    path = made.fetch(made.resolve("qa.jsonl"))
+    assert path.is_relative_to(root / "cache" if cached else root)
+    assert cached or path == root / "qa.jsonl"
+
+
+def test_cpfs_without_roots_is_refused_where_it_stands(root: Path) -> None:
+    (root / "sais_foundation.yaml").write_text("unified_data_access:\n  client: cpfs\n")
+    with pytest.raises(UsageError, match="roots"):
+        open_project(root / "sais_foundation.yaml")
