@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,13 +23,16 @@ from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import URL, create_engine, make_url
 
-from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
+from prism.errors import PrismError, Unreachable, UsageError, WorkFailed
 from prism_mlflow.embedded import prepare
 from prism_mlflow.location import Location, locate, without_credentials
 
 DEFAULT_TIMEOUT = 8.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3transfer")
+_GONE = re.compile(r"must be in the 'active' state")
+_FINAL = (400, 409, 413, 422)
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"\[\])]+)")
 _environment = threading.RLock()
 
 
@@ -56,8 +60,8 @@ class Connection:
     def reach(self, doing: str, *, size: int = 0) -> Iterator[MlflowClient]:
         """The client for one call; `doing` says in messages what it was for, `size` is what it moves in bytes.
 
-        Raises `Unreachable` when MLflow does not answer or says to come back, `EnvironmentUnfit` when
-        it refuses us or does not fit, `WorkFailed` for anything else that MLflow objects to.
+        Raises `Unreachable` when MLflow does not answer or does not let us in, `WorkFailed` when it
+        objects to the content, `UsageError` for an address that is none.
         """
         with _environment, _variables(self._variables(size)):
             try:
@@ -92,27 +96,45 @@ class Connection:
 
 
 def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
-    """The error of ours that says what MLflow's, or one of the libraries below it, means for the user."""
-    said = without_credentials(str(error)).strip().split("\n")[0][:500] or type(error).__name__
-    message = f"MLflow at {location.shown} failed to {doing}: {said}"
-    status = _status(error)
+    """The error of ours that says what MLflow's, or one of the libraries below it, means for the user.
+
+    Only what MLflow objects to in the content itself is final; whatever has to do with the server,
+    our access to it or its space is `Unreachable`, so that nothing is dropped that may be taken later.
+    """
     if isinstance(error, (InvalidUrlException, requests.exceptions.InvalidURL)):
         return UsageError(f"ml.tracking_uri {location.shown!r} is no address", hint="for example http://host:5000")
+    message = f"MLflow at {location.shown} did not {doing}: {_said(error)}"
+    if _status(error) in _FINAL and not _GONE.search(str(error)) and not _is_local(error):
+        return WorkFailed(message)
+    return Unreachable(message, hint=_hint(error, location))
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in one line; of a connection that failed only why."""
+    below = error if isinstance(error, requests.exceptions.RequestException) else error.__context__
+    if isinstance(below, requests.exceptions.Timeout) or "timed out" in str(below):
+        return "no answer in time"
+    if isinstance(below, requests.exceptions.ConnectionError):
+        why = _ERRNO.search(str(below))
+        return f"no connection ({why[1]})" if why else "no connection"
+    return without_credentials(str(error)).strip().split("\n")[0][:500] or type(error).__name__
+
+
+def _hint(error: Exception, location: Location) -> str:
+    if _status(error) in (401, 403):
+        return "check ml.security, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if "out-of-date database schema" in str(error):
-        hint = f"back the database up, then: mlflow db upgrade {location.shown}"
-        return EnvironmentUnfit(message, hint=hint)
-    if status in (401, 403):
-        return EnvironmentUnfit(message, hint="check ml.security or MLFLOW_TRACKING_USERNAME and _PASSWORD")
-    if status in (408, 429) or status >= 500:
-        return Unreachable(f"MLflow at {location.shown} does not answer, to {doing}: {said}", hint=_hint(location))
-    if isinstance(error, OSError):
-        return EnvironmentUnfit(message, hint="check the space and the permissions there")
-    return WorkFailed(message)
+        return f"back the database up, then: mlflow db upgrade {location.shown}"
+    if _is_local(error):
+        return "check the space and the permissions there"
+    if _GONE.search(str(error)):
+        return "it was deleted in MLflow; restore it there, or keep this run in its journal"
+    return "is the server running? is ml.tracking_uri right?" if location.is_server else ""
 
 
-def _hint(location: Location) -> str:
-    kept = "what was logged is kept, `prism sync` delivers it later"
-    return f"is the server running? {kept}" if location.is_server else kept
+def _is_local(error: Exception) -> bool:
+    """Whether it is about a file or folder of this machine."""
+    return isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException)
 
 
 def _status(error: Exception) -> int:

@@ -195,7 +195,8 @@ def _same(entries: Sequence[MlflowVersion], *, run_id: str, digest: str, wanted:
     ours = [entry for entry in same if entry.tags.get(RUN_ID) == run_id and entry.tags.get(VERSION)]
     if wanted:
         keeps = holder(entries, wanted)
-        return keeps if keeps in same else next((entry for entry in ours if entry.tags[VERSION] == wanted), None)
+        named = [entry for entry in ours if entry.tags[VERSION] == wanted]
+        return keeps if any(entry is keeps for entry in same) else next(iter(named), None)
     return ours[0] if ours else None
 
 
