@@ -12,7 +12,8 @@ from prism.config.document import read_value
 from prism.config.interpolation import interpolate
 from prism.config.nodes import Node, join
 from prism.config.problems import ConfigurationError, Problem
-from prism.config.secrets import is_secret_variable
+from prism.config.scalars import plain_scalar
+from prism.config.secrets import MASK, is_secret_variable
 from prism.config.spelling import DEFAULTS, NAMED, canonical
 
 Read = Callable[[Path], Node]
@@ -161,7 +162,7 @@ def _environment(tree: Node, environ: Mapping[str, str], gathered: _Gathered) ->
             gathered.problems.append(Problem(ENVIRONMENT, 0, 0, name, "an empty name between `__`"))
             continue
         secret = is_secret_variable(name)
-        value = _value(environ[name], ENVIRONMENT, name, gathered, secret=secret)
+        value = _secret(environ[name]) if secret else _value(environ[name], ENVIRONMENT, name, gathered)
         if value is not None:
             if secret:
                 gathered.secrets.append(environ[name])
@@ -189,7 +190,7 @@ def _command_line(overrides: Sequence[str], gathered: _Gathered) -> Iterator[Nod
             shown = path if equals else "an override"
             gathered.problems.append(Problem(COMMAND_LINE, 0, 0, "", f"{shown!r} is not KEY=VALUE", hint))
             continue
-        value = _value(text, COMMAND_LINE, path, gathered, secret=False)
+        value = _value(text, COMMAND_LINE, path, gathered)
         if value is not None:
             yield canonical(_nest(steps, value))[0]
 
@@ -210,9 +211,12 @@ def split_path(path: str) -> list[str]:
     return steps if all(steps) else []
 
 
-def _value(text: str, file: str, key: str, gathered: _Gathered, *, secret: bool) -> Node | None:
-    if secret:
-        return Node(text, file=file, text=text, soft=True, masked="***")
+def _secret(text: str) -> Node:
+    # Never parsed: a password may begin like a list, and no message may quote it.
+    return Node(plain_scalar(text), file=ENVIRONMENT, text=text, soft=True, masked=MASK)
+
+
+def _value(text: str, file: str, key: str, gathered: _Gathered) -> Node | None:
     try:
         return read_value(text, file=file)
     except ConfigurationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from prism.config.secrets import MASK, is_secret_name, redactor, user_of_url
 from prism.config.sections import Sections
 from prism.config.spelling import DATA_SHORT
 from prism.config.structuring import is_secret, strict_converter, structure
+
+_LAST_KEY = re.compile(r"^(?:.*\.)?([^.\[]*)(?:\[\d+\])*$")
 
 
 def load(
@@ -114,7 +117,7 @@ def _secrets_in(tree: Node) -> Iterator[str]:
 
 def _named_secret(place: str, node: Node) -> bool:
     # Parameters are the user's own: there a key's name says that its text is a secret.
-    return bool(node.text) and not isinstance(node.value, bool | None) and is_secret_name(place.rpartition(".")[2])
+    return bool(node.text) and not isinstance(node.value, bool | None) and is_secret_name(_LAST_KEY.sub(r"\1", place))
 
 
 def _marked(place: str, node: Node) -> Node:

@@ -55,7 +55,7 @@ class Mismatch:
             return "write true or false"
         if "number" in self.expected and isinstance(value, str) and not isinstance(plain_scalar(value), str | None):
             return "remove the quotes" if self.node.quoted else ""
-        if self.expected.startswith("a list") and isinstance(value, str | int | float) and shown:
+        if self.expected.startswith("a list") and shown and not shown.startswith("'["):
             return f"write [{self.node.text}]"
         return ""
 

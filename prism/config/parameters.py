@@ -15,13 +15,20 @@ RENAMED = {
     "per_gpu_train_batch_size": "per_device_train_batch_size",
     "per_gpu_eval_batch_size": "per_device_eval_batch_size",
     "no_cuda": "use_cpu",
-    "tokenizer": "processing_class",
+    "include_inputs_for_metrics": "include_for_metrics",
+    "include_tokens_per_second": "include_num_input_tokens_seen",
+    "push_to_hub_model_id": "hub_model_id",
+    "push_to_hub_token": "hub_token",
 }
 # Old names that have no successor, and what to know about each.
 GONE = {
     "logging_dir": "Transformers 5 has no `logging_dir`; Prism keeps a run's logs in its run directory",
     "overwrite_output_dir": "Transformers 5 has no `overwrite_output_dir`; every run has a directory of its own",
     "use_mps_device": "Transformers 5 has no `use_mps_device`; write `device: mps`",
+    "save_safetensors": "Transformers 5 has no `save_safetensors`; it always writes safetensors, and so does Prism",
+    "group_by_length": "Transformers 5 has no `group_by_length`; write `train_sampling_strategy: group_by_length`",
+    "half_precision_backend": "Transformers 5 has no `half_precision_backend`; `bf16: true` or `fp16: true` is enough",
+    "fp16_backend": "Transformers 5 has no `fp16_backend`; `bf16: true` or `fp16: true` is enough",
 }
 _OTHER_NAME = {**RENAMED, **{new: old for old, new in RENAMED.items()}}
 

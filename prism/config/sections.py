@@ -128,9 +128,7 @@ class ModelRepo:
     await_registration_for: Annotated[float, AtLeast(0)] = field(
         default=300.0, metadata=doc("Seconds to wait at the end of a run until the version is there.")
     )
-    tag: Mapping[str, str] = field(
-        default=MappingProxyType({}), metadata=doc("Tags of the model version, text to text.")
-    )
+    tag: Mapping[str, str] = field(factory=dict, metadata=doc("Tags of the model version, text to text."))
     version: Text = field(default="", metadata=doc("The semantic version to take; empty: 1.0.0, then the next patch."))
 
     @property

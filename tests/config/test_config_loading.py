@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,11 @@ def test_plain_dump_and_digest(configs: Any) -> None:
     assert config.digest.startswith("sha256:")
     assert configs.load(text + "# comment\n").digest == config.digest
     assert configs.load(text, overrides=["ml.parameters.d=3e-5"]).digest != config.digest
+
+
+def test_a_configuration_travels_to_other_processes(configs: Any) -> None:
+    config = configs.load("ml: {parameters: {a: 1}}\ntrainer: accelerate\n")
+    assert pickle.loads(pickle.dumps(config)).plain() == config.plain()
 
 
 def test_the_digest_does_not_depend_on_the_folder(configs: Any, tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ def test_user_information_in_urls_is_masked(configs: Any) -> None:
 
 
 def test_secret_parameters_by_name(configs: Any) -> None:
-    config = configs.load("ml: {parameters: {hf_token: hf_abcdef, pad_token: '<pad>', use: {api_key: 123456}}}\n")
+    config = configs.load(
+        "ml: {parameters: {hf_token: hf_abcdef, pad_token: '<pad>', use: {api_key: 123456}}}\nx-a: {secret: [uvwxyz]}\n"
+    )
+    assert config.plain()["x-a"] == {"secret": ["***"]}
     assert config.plain()["ml"]["parameters"] == {"hf_token": "***", "pad_token": "<pad>", "use": {"api_key": "***"}}
     assert config.ml.parameters.hf_token == "hf_abcdef"
     assert config.ml.parameters.use.api_key == 123456
@@ -104,12 +107,17 @@ def test_secret_parameters_by_name(configs: Any) -> None:
 
 def test_overrides_and_variables_can_bring_secrets(configs: Any) -> None:
     config = configs.load(
-        "ml: {}\n",
-        environ={"PRISM__ML__SECURITY__PASSWORD": "{weird", "PRISM__ML__PARAMETERS__API_KEY": "[k3y,"},
+        "ml: {parameters: {}}\n",
+        environ={
+            "PRISM__ML__PARAMETERS__SORT_KEY": "2",
+            "PRISM__ML__SECURITY__PASSWORD": "{weird",
+            "PRISM__ML__PARAMETERS__API_KEY": "[k3y,",
+        },
         overrides=["unified_data_access.token=fromline"],
     )
     assert (config.ml.security.password, config.unified_data_access.token) == ("{weird", "fromline")
-    assert config.ml.parameters.api_key == "[k3y,"
+    assert (config.ml.parameters.api_key, config.ml.parameters.sort_key) == ("[k3y,", 2)
+    assert config.plain()["ml"]["parameters"] == {"api_key": "***", "sort_key": "***"}
     assert config.redact("{weird fromline [k3y,") == "*** *** ***"
 
 
