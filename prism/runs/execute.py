@@ -18,7 +18,7 @@ from prism.launch.topology import detect
 from prism.protocols import Job, LaunchPlan, Topology
 from prism.runs.beginning import begin_run, open_journal
 from prism.runs.claim import Claim
-from prism.runs.directory import RunDirectory
+from prism.runs.directory import RunDirectory, parse_journal_name
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.live import LiveState
 from prism.runs.node import start_node_process
@@ -97,7 +97,8 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
         begun(place.directory)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         start_node_process(place.directory, project)
-    code = _run_child(plan, log=place.directory.logs / f"{stem.replace('launch', 'output')}.log")
+    output = CapturedOutput(place.directory.logs / f"{stem.replace('launch', 'output')}.log", project.config.redact)
+    code = _run_child(plan, output)
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
@@ -114,11 +115,10 @@ def _place(request: RunRequest, project: Project) -> Place:
     return join_foreign_launch(project, os.environ) or Place(begin_run(project))
 
 
-def _run_child(plan: LaunchPlan, *, log: Path) -> int:
+def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:
     """Start the command, forward signals, and return its exit code as a shell would give it."""
     for name, text in plan.files.items():
         Path(name).write_text(text, encoding="utf-8")
-    output = CapturedOutput(log)
     try:
         child = subprocess.Popen(
             plan.argv, env={**os.environ, **plan.env}, stdout=output.stdout.child, stderr=output.stderr.child
@@ -139,9 +139,10 @@ def _run_child(plan: LaunchPlan, *, log: Path) -> int:
 
 
 def _first_failure(place: Place) -> int:
-    """The exit code of the rank that failed first: a launcher of several processes gives its own."""
-    workers = [process for process in read_state(place.directory).processes.values() if process.end]
-    ends = sorted((process.end for process in workers if process.end), key=lambda end: end["time"])
+    """The exit code of this attempt's rank that failed first: a launcher of several processes gives its own."""
+    processes = read_state(place.directory).processes.items()
+    mine = [process for file, process in processes if parse_journal_name(file).attempt == place.attempt]
+    ends = sorted((process.end for process in mine if process.end), key=lambda end: end["time"])
     return next((int(end["exit_code"]) for end in ends if end["exit_code"]), 0)
 
 
