@@ -26,7 +26,7 @@ from prism.runs.directory import RunDirectory
 from prism.runs.identity import ProcessIdentity
 from prism.runs.journal import JournalWriter
 from prism.runs.live import LiveState
-from prism.runs.project import Project, as_overrides, open_project, secrets_of
+from prism.runs.project import Project, as_overrides, open_project
 from prism.runs.state import write_run_summary
 from prism.runs.system_metrics import sample_system_metrics
 from prism.runs.watch import Watch
@@ -48,7 +48,7 @@ def start_node_process(directory: RunDirectory, project: Project) -> None:
             start_new_session=True,
             cwd=project.config.project,
         )
-    hello = {"secrets": secrets_of(project.config)}
+    hello = {"secrets": project.config.secrets()}
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(hello).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,24 +66,9 @@ def open_project(
     return Project(config, plugins, tuple(overrides))
 
 
-def secrets_of(config: Configuration) -> dict[str, Any]:
-    """Key → value of everything that `config.plain()` masks; a list with a secret in it as a whole."""
-    shown = config.plain()
-    found = (_differences(config.section(name), shown[name], name) for name in shown)
-    return {key: value for differences in found for key, value in differences}
-
-
 def as_overrides(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """`KEY=VALUE` texts that set exactly these values."""
-    return tuple(f"{key}={json.dumps(value, ensure_ascii=False).replace('${', '$${')}" for key, value in values.items())
-
-
-def _differences(value: Any, shown: Any, key: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, entry in value.items():
-            yield from _differences(entry, shown[name], f"{key}.{name}")
-    elif value != shown and (isinstance(value, list) or isinstance(shown, str)):
-        yield key, value
+    """`KEY=VALUE` texts that set these values, as `Configuration.secrets` gives them."""
+    return tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
 
 
 def _with_tracking_uri(environ: Mapping[str, str], tree: Node) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from prism.runs.directory import RunDirectory
 from prism.runs.identity import ProcessIdentity, now
 from prism.runs.live import LiveState
 from prism.runs.node import reopen_project
-from prism.runs.project import open_project, secrets_of
+from prism.runs.project import open_project
 from prism.runs.state import TERMINAL, RunState, read_state, write_run_summary
 from prism.runs.watch import Watch
 
@@ -119,7 +119,7 @@ def _model_waits(state: RunState) -> bool:
 def _secrets(directory: RunDirectory) -> dict[str, Any]:
     """The secrets of the project's configuration as it stands now: the run's own copy has none."""
     current = _current_config(directory)
-    return secrets_of(current) if current is not None else {}
+    return current.secrets() if current is not None else {}
 
 
 def _current_config(directory: RunDirectory) -> Configuration | None:
