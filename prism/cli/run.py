@@ -140,12 +140,13 @@ def _show_plan(request: RunRequest, project: Project, *, form: str) -> None:
     place = Place(request.resume or RunDirectory(runs_folder(project.config.project) / "RUN_ID"))
     plan, topology = plan_run(request, project, place=place), describe_topology(request, project)
     argv = [project.config.redact(word) for word in plan.argv]
+    env = {name: project.config.redact(value) for name, value in plan.env.items()}
     if form == "json":
-        document({"topology": topology.source, "reason": topology.reason, "argv": argv, "env": dict(plan.env)})
+        document({"topology": topology.source, "reason": topology.reason, "argv": argv, "env": env})
         return
     data(f"topology  {topology.source}: {topology.reason}")
     data(f"argv      {shlex.join(argv)}")
-    for name, value in sorted(plan.env.items()):
+    for name, value in sorted(env.items()):
         data(f"env       {name}={shlex.quote(value)}")
 
 

@@ -111,7 +111,7 @@ def describe_run(
     }
     say("run", facts)
     if tags:
-        say("tags", {"tags": dict(tags)})
+        say("tags", {"tags": {str(key): str(value) for key, value in tags.items()}})
 
 
 def _create(path: Path) -> JournalWriter:

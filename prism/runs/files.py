@@ -85,6 +85,17 @@ def keep_folder(source: Path, target: Path) -> None:
             sync_file(kept)
 
 
+def matching_files(folder: Path, pattern: str, *, without: Path) -> list[Path]:
+    """The files that a glob pattern means inside `folder`, not those under `without`.
+
+    A folder that matches means all its files; nothing outside `folder` is ever meant.
+    """
+    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        return []
+    found = (file for match in folder.glob(pattern) for file in (match.rglob("*") if match.is_dir() else (match,)))
+    return sorted({file for file in found if file.is_file() and without not in file.parents})
+
+
 def sync_file(path: Path) -> None:
     """Flush a file or folder entry to disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -21,7 +21,7 @@ from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, publish
 from prism.runs.datasets import Dataset, find_dataset
 from prism.runs.directory import RunDirectory, write_whole
 from prism.runs.ending import ending_of, write_traceback
-from prism.runs.files import KeptFiles, keep_folder
+from prism.runs.files import KeptFiles, keep_folder, matching_files
 from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from prism.config import Configuration
     from prism.config.parameters import Parameters
     from prism.runs.project import Project
+
+_WORDS = ("params", "tags", "run")  # kinds of records that hold people's words, where a secret may stand
 
 
 class Run:
@@ -129,7 +131,7 @@ class Run:
 
     def log_text(self, text: str, *, name: str) -> None:
         """Keep a text as an artifact of that name."""
-        self.say("file", self._kept.keep_text(text, name=artifact_name(name)))
+        self.say("file", self._kept.keep_text(self.config.redact(text), name=artifact_name(name)))
 
     def log_model(self, folder: str | Path) -> None:
         """Keep a finished model folder whole; it is registered as `ml.model_repo` says once the run has succeeded.
@@ -190,6 +192,7 @@ class Run:
         folder = self._directory.checkpoints
         with write_checkpoint(folder, step=step, attempt=self.attempt, ranks=self.ranks) as target:
             yield target
+        self._stop.saved = self._stop.told
         self._journal.sync()
         if self.rank == 0:
             newest = published_checkpoints(folder)[0]
@@ -211,10 +214,19 @@ class Run:
     def stopping(self) -> bool:
         """Whether the run was asked to stop (SIGTERM, Ctrl-C): save, then call `stop()` or return.
 
-        With several ranks this is a collective call: all ask at the same place, and all get the
-        same answer.
+        Code that goes on all the same is stopped when it asks again after a checkpoint. With several
+        ranks this is a collective call: all ask at the same place, and all get the same answer.
         """
-        return self.ranks.any(self._stop.look())
+        asked = self.ranks.any(self._stop.look())
+        if asked and self._stop.saved:
+            self.stop()
+        self._stop.told = asked
+        return asked
+
+    def stop_if_told(self) -> None:
+        """`stop()`, if `stopping` has been true: for what would follow the work."""
+        if self._stop.told:
+            self.stop()
 
     def stop(self) -> None:
         """End the work now, as the signal asked: raises `prism.errors.Stopped`."""
@@ -271,7 +283,7 @@ class Run:
         """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
         if self.status != "RUNNING" and kind != "end":
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
-        self._journal.write(kind, data)
+        self._journal.write(kind, self.config.redactor.redact_values(data) if kind in _WORDS else data)
 
     def _registration_intent(self) -> dict[str, Any] | None:
         repo = self.config.ml.model_repo
@@ -282,7 +294,7 @@ class Run:
 
     def _log_configured_artifacts(self) -> None:
         for pattern in self.config.ml.artifacts:
-            found = sorted(self.project.glob(pattern))
+            found = matching_files(self.project, pattern, without=self.directory.parent)
             if not found:
                 self.warn(f"ml.artifacts: nothing matches {pattern!r} in {self.project}")
             for path in found:

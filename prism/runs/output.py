@@ -12,6 +12,7 @@ import pty
 import struct
 import termios
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ class CapturedStream:
 
     shown: int
     log: BinaryIO
+    redact: Callable[[str], str]
     child: int = field(init=False)
     _source: int = field(init=False)
     _thread: threading.Thread = field(init=False)
@@ -62,22 +64,24 @@ class CapturedStream:
     def _keep(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            self.log.write(line.rstrip(b"\r").rpartition(b"\r")[2] + b"\n")
+            last = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="surrogateescape")
+            self.log.write(self.redact(last).encode(errors="surrogateescape") + b"\n")
         self.log.flush()
 
 
 @define
 class CapturedOutput:
-    """Both streams of a worker, with one log."""
+    """Both streams of a worker, with one log, which `redact` keeps free of secrets."""
 
     path: Path
+    redact: Callable[[str], str]
     stdout: CapturedStream = field(init=False)
     stderr: CapturedStream = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         log = self.path.open("ab")
-        self.stdout = CapturedStream(1, log)
-        self.stderr = CapturedStream(2, log)
+        self.stdout = CapturedStream(1, log, self.redact)
+        self.stderr = CapturedStream(2, log, self.redact)
 
     def start(self) -> None:
         self.stdout.start()

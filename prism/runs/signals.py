@@ -19,12 +19,16 @@ _REPEAT_SECONDS = 2.0
 class StopRequest:
     """Whether this process was asked to stop, and by which signal.
 
-    Code that asks (`looked`) is given the time to save and stop by itself; other code is stopped
-    by `Stopped`, raised in the main thread. A second request is always raised.
+    Code that asks (`looked`) is given the time to save and stop by itself: `told` says that it has
+    got the answer "stop", `saved` that it has published a checkpoint since. Other code is stopped
+    by an exception in the main thread: `KeyboardInterrupt`, which scripts know, or `Stopped`. A
+    second request is always raised.
     """
 
     signal_number: int = 0
     looked: bool = False
+    told: bool = False
+    saved: bool = False
     _since: float = 0.0
 
     def install(self) -> None:
@@ -43,4 +47,4 @@ class StopRequest:
             return
         self.signal_number, self._since = number, time.monotonic()
         if again or not self.looked:
-            raise Stopped(number)
+            raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)

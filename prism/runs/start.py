@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import attrs
 from attrs import define
@@ -146,7 +146,11 @@ def _watch_the_end() -> None:
         _here.failure = error
         previous(kind, error, trace)
 
-    sys.excepthook = on_exception
+    def leave(status: Any = None, /) -> NoReturn:
+        _here.failure = SystemExit(status)  # of which Python tells no hook
+        raise _here.failure
+
+    sys.excepthook, sys.exit = on_exception, leave
     atexit.register(_end_open_runs)
 
 
@@ -155,5 +159,5 @@ def _end_open_runs() -> None:
         if "ipykernel" in sys.modules:
             run.finish("FAILED", error=WorkFailed("the notebook's kernel ended before the run was finished"))
         else:
-            status, _ = ending_of(_here.failure)
-            run.finish(status, error=_here.failure if status == "FAILED" else None)
+            status, code = ending_of(_here.failure)
+            run.end(status, error=_here.failure if status == "FAILED" else None, exit_code=code)

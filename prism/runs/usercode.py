@@ -6,10 +6,10 @@ import importlib
 import importlib.util
 import inspect
 import os
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from attrs import frozen
@@ -56,8 +56,11 @@ def run_script(target: Target, arguments: Sequence[str], *, run: Run) -> None:
     path = Path(target.source).absolute()
     sys.argv = [str(path), *arguments]
     sys.path.insert(0, str(path.parent))
-    names = runpy.run_path(str(path), run_name="__main__")
-    marked = {id(value): value for value in names.values() if is_experiment(value)}
+    main = ModuleType("__main__")
+    main.__file__ = str(path)
+    sys.modules["__main__"] = main  # and it stays so: what the script defines can then be pickled, as without Prism
+    exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(main))
+    marked = {id(value): value for value in vars(main).values() if is_experiment(value)}
     experiments = [value for value in marked.values() if not getattr(value, EXPERIMENT_MARK).called]
     if len(experiments) > 1:
         found = ", ".join(sorted(value.__name__ for value in experiments))

@@ -95,6 +95,7 @@ def work(job: WorkerJob, run: Run, *, project: Project) -> None:
             _train(make(found, run), run, project=project)
         else:
             call_experiment(found, run)
+    run.stop_if_told()
     if run.rank == 0:
         evaluate_run(run, questions, project=project)
 
@@ -115,6 +116,8 @@ def _check_world_size(environ: Mapping[str, str]) -> None:
 
 def _report(error: BaseException, run: Run, *, debug: bool) -> None:
     """What went wrong, on stderr: a message for errors that explain themselves, a traceback for others."""
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        sys.stderr.write(run.config.redact(f"{error.code}\n"))  # as Python itself would say it
     if isinstance(error, (Stopped, KeyboardInterrupt, SystemExit)):
         return
     if isinstance(error, PrismError) and not debug:
