@@ -233,6 +233,13 @@ def test_a_model_of_a_run_that_is_not_tracked(
     assert version.run_id == run.ref.run_id
 
 
+def test_looking_makes_no_database(tmp_path: Path) -> None:
+    registry = MlflowRegistry()
+    registry.open(tmp_path, {})
+    assert (list(registry.names()), list(registry.versions("any"))) == ([], [])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_absent_registry_is_out_of_reach(free_port: int, tmp_path: Path) -> None:
     registry = MlflowRegistry()
     registry.open(tmp_path, {"tracking_uri": f"http://127.0.0.1:{free_port}"})

@@ -56,6 +56,12 @@ class Connection:
             self._client = self._connect()
         return self._client
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be there: the embedded database is not made before something is written."""
+        database = self.location.database
+        return self._client is None and database is not None and not database.exists()
+
     @contextmanager
     def reach(self, doing: str, *, size: int = 0) -> Iterator[MlflowClient]:
         """The client for one call; `doing` says in messages what it was for, `size` is what it moves in bytes.

@@ -32,6 +32,7 @@ from prism_mlflow.versions import (
 )
 
 _PAGE = 1000
+_TIMEOUT = 6.0  # people wait for this one
 
 
 class MlflowRegistry:
@@ -47,7 +48,7 @@ class MlflowRegistry:
 
     def open(self, project: Path, settings: Mapping[str, Any]) -> None:
         """Take note of where MLflow is; nothing is contacted yet."""
-        self._connection = Connection.of(project, settings=settings)
+        self._connection = Connection.of(project, settings=settings, timeout=_TIMEOUT)
 
     def register(
         self, files: Path, *, name: str, version: str, digest: str, tags: Mapping[str, str], run: TrackedRun
@@ -72,6 +73,8 @@ class MlflowRegistry:
     def names(self) -> Sequence[str]:
         """The names of all registered models, sorted."""
         found: list[str] = []
+        if self._opened.is_empty:
+            return found
         with self._opened.reach("list the models") as client:
             page = client.search_registered_models(max_results=_PAGE)
             found += [model.name for model in page]
@@ -82,6 +85,8 @@ class MlflowRegistry:
 
     def versions(self, name: str) -> Sequence[ModelVersion]:
         """All versions of `name`, lowest first; empty if there is no such model."""
+        if self._opened.is_empty:
+            return []
         with self._opened.reach(f"list the versions of {name}") as client:
             entries = _entries(client, name)
             aliases = client.get_registered_model(name).aliases if entries else {}
