@@ -72,6 +72,7 @@ class Lines:
     _before: int = field(init=False)
     _began: float = field(init=False)
     _shown: float = field(init=False)
+    _written: tuple[int, str] | None = None
 
     def __attrs_post_init__(self) -> None:
         self._before = self.done
@@ -86,10 +87,12 @@ class Lines:
             self._write()
 
     def close(self) -> None:
-        """Say how far it got in all."""
-        self._write()
+        """Say how far it got in all, unless that has been said."""
+        if self._written != (self.done, self.text):
+            self._write()
 
     def _write(self) -> None:
+        self._written = (self.done, self.text)
         elapsed = self.clock() - self._began
         rate = (self.done - self._before) / elapsed if elapsed > 0 else 0.0
         of = "" if self.total is None else f"/{self.total}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,16 @@ def train_tokenizer(*, pad: str | None = "<pad>") -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
+def records() -> list[dict[str, str]]:
+    return RECORDS
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    return train_tokenizer
+
+
+@pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer()
 
@@ -78,6 +89,16 @@ def small_model(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedT
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def still_model(tmp_path: Path, small_model: Path) -> Path:
+    """The same model without dropout."""
+    folder = tmp_path / "still"
+    shutil.copytree(small_model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "attention_dropout": 0.0}), encoding="utf-8")
     return folder
 
 
@@ -140,3 +161,22 @@ def said() -> Callable[[Run, str], list[dict[str, Any]]]:
         return [dict(record.data) for record in read_journal(run._journal.path).records if record.kind == kind]
 
     return read
+
+
+class StopAfter(StopRequest):
+    """A request to stop that arrives while the given step is under way."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def look(self) -> bool:
+        self.left -= 1
+        if self.left == 0:
+            self.signal_number = 15
+        return super().look()
+
+
+@pytest.fixture
+def stop_after() -> Callable[[int], StopRequest]:
+    return StopAfter

@@ -71,20 +71,20 @@ class Answering:
         self.eos = _ends(self.model, self.tokenizer)
         self.config: Any = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
-            max_new_tokens=options.max_new_tokens,
             eos_token_id=sorted(self.eos),
             pad_token_id=filler(self.tokenizer),
         )
-        limit = context_length(self.model.config, self.tokenizer)
-        self._room = max(1, limit - options.max_new_tokens) if limit else None
+        self._most = options.max_new_tokens
+        self._limit = context_length(self.model.config, self.tokenizer)
 
     def encode(self, example: Example) -> list[int]:
-        """The example's prompt, its beginning left out where the model has no room for all and an answer."""
+        """The example's prompt. Where the model has no room for it and the answer, it loses its beginning,
+        but never more than half of the room."""
         ids = prompt_ids(example.record, self.tokenizer)
-        if self._room and len(ids) > self._room:
-            log.warning("the prompt of %s is cut from %d to %d tokens", example.id, len(ids), self._room)
-            return ids[-self._room :]
-        return ids
+        room = max(self._limit - self._most, self._limit // 2) if self._limit else len(ids)
+        if len(ids) > room:
+            log.warning("the prompt of %s is cut from %d to %d tokens", example.id, len(ids), room)
+        return ids[-room:]
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Sequence[int]]) -> list[tuple[str, int]]:
@@ -95,11 +95,19 @@ class Answering:
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) :] = torch.tensor(prompt)
             mask[row, longest - len(prompt) :] = 1
+        rooms = [self._room_after(prompt) for prompt in prompts]
         model: Any = self.model
         made = model.generate(
-            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), generation_config=self.config
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            generation_config=self.config,
+            max_new_tokens=max(rooms),
         )
-        return [self._read(row) for row in made[:, longest:].tolist()]
+        return [self._read(row[:room]) for row, room in zip(made[:, longest:].tolist(), rooms, strict=True)]
+
+    def _room_after(self, prompt: Sequence[int]) -> int:
+        """How many tokens may follow: as many as asked for, as far as the model has positions for them."""
+        return min(self._most, self._limit - len(prompt)) if self._limit else self._most
 
     def _read(self, ids: list[int]) -> tuple[str, int]:
         end = next((at for at, token in enumerate(ids) if token in self.eos), len(ids))

@@ -171,8 +171,11 @@ def _log_choices(settings: Settings, numerics: Numerics, unused: tuple[str, ...]
 
 
 def _checkpoint_gradients(model: Any, run: Run) -> None:
-    enable = getattr(model, "gradient_checkpointing_enable", None)
-    if enable is None:
-        run.warn("ml.parameters.gradient_checkpointing: this model has no gradient_checkpointing_enable(), it acts not")
+    """Trade time for memory in a transformers model, under the name it has in this version."""
+    settings = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+    elif hasattr(model, "gradient_checkpointing_enable"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
     else:
-        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        run.warn("ml.parameters.gradient_checkpointing: the model has no gradient_checkpointing_enable(), it acts not")
