@@ -12,12 +12,11 @@ from attrs import frozen
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import DataError, UsageError
 from prism.protocols import ModelRegistry, ModelVersion
+from prism.runs.delivery import open_registry
 from prism.runs.directory import RunDirectory, find_run, list_runs
 
 if TYPE_CHECKING:
     from prism.runs.project import Project
-
-REGISTRY = "mlflow"
 
 
 @frozen
@@ -68,8 +67,7 @@ def _of_run(run: RunDirectory) -> ModelFolder:
 
 
 def _registered(name: str, version: str, *, project: Project) -> ModelFolder:
-    registry: ModelRegistry = project.plugins.build("model_registry", REGISTRY)
-    registry.open(project.config.project, project.config.section("ml"))
+    registry = open_registry(project)
     found = _choose(registry.versions(name), name=name, version=version, registry=registry)
     folder = project.config.project / "artifacts" / "models" / name / found.version
     if not _is_whole(folder, found):
