@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from prism.runs.ranks import Alone
 def save(folder: Path, step: int, attempt: int = 1) -> Path:
     with write_checkpoint(folder, step=step, attempt=attempt, ranks=Alone()) as target:
         (target / "model.safetensors").write_bytes(b"weights %d" % step)
-        (target / "state.json").write_text('{"step": %d}' % step)
+        (target / "state.json").write_text(json.dumps({"step": step}))
     return target
 
 
@@ -29,7 +30,7 @@ def test_the_newest_is_found(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         save(tmp_path, step)
     found = latest_checkpoint(tmp_path, report=pytest.fail)
-    assert found is not None and (found.step, found.size) == (100, 11 + 13)
+    assert found is not None and (found.step, found.size) == (100, len("weights 100") + len('{"step": 100}'))
 
 
 def test_a_later_attempt_is_newer_than_a_higher_step(tmp_path: Path) -> None:

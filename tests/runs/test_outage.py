@@ -19,7 +19,7 @@ pytest.importorskip("prism_mlflow")
 from mlflow.tracking import MlflowClient
 
 POINTS = 200
-SCRIPT = """
+SCRIPT = f"""
 import time
 import prism
 
@@ -29,11 +29,11 @@ def train(run: prism.Run) -> None:
     note.write_text("as it was logged")
     run.log_artifact(note)
     note.write_text("overwritten since")
-    for step in range(%d):
-        run.log_metrics({"loss": 1.0 / (step + 1)}, step=step)
+    for step in range({POINTS}):
+        run.log_metrics({{"loss": 1.0 / (step + 1)}}, step=step)
     (run.project / "ready").touch()
     time.sleep(120)
-""" % POINTS
+"""
 
 
 class Server(Protocol):
@@ -66,7 +66,8 @@ def show(project: Path) -> dict[str, Any]:
 
 
 def ended_records(project: Path) -> list[dict[str, Any]]:
-    lines = [line for file in project.glob("artifacts/runs/*/journal/node-*.jsonl") for line in file.read_text().splitlines()]
+    files = project.glob("artifacts/runs/*/journal/node-*.jsonl")
+    lines = [line for file in files for line in file.read_text().splitlines()]
     return [record for record in map(json.loads, lines) if record["kind"] == "end"]
 
 
