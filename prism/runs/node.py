@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from prism.runs.identity import ProcessIdentity
 from prism.runs.journal import JournalWriter
 from prism.runs.live import LiveState
 from prism.runs.project import Project, as_overrides, open_project
-from prism.runs.state import write_run_summary
+from prism.runs.state import RunState, write_run_summary
 from prism.runs.system_metrics import sample_system_metrics
 from prism.runs.watch import Watch
 
@@ -38,16 +39,19 @@ SUMMARY_SECONDS = 5.0
 
 def start_node_process(directory: RunDirectory, project: Project) -> None:
     """Start the process beside the run. Secrets go through its standard input, which nobody else can read."""
-    key = ProcessIdentity.mine().key()
-    with (directory.logs / f"node-{key}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prism.runs.node", str(directory.path)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd=project.config.project,
-        )
+    try:
+        with (directory.logs / f"node-{ProcessIdentity.mine().key()}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "prism.runs.node", str(directory.path)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=project.config.project,
+            )
+    except OSError as error:
+        sys.stderr.write(f"warning: the delivery process did not start ({error.strerror}); later: prism sync\n")
+        return
     hello = {"secrets": project.config.secrets()}
     assert process.stdin is not None
     try:
@@ -80,11 +84,11 @@ class NodeProcess:
         live = LiveState(self.directory)
         threading.Thread(target=self._deliver, daemon=True).start()
         written = 0.0
-        while True:
+        while self.directory.path.is_dir():  # somebody may delete it
             watch.look(seconds=LOOK_SECONDS)
             status = live.state.status
             if live.poll().status != status or time.monotonic() - written > SUMMARY_SECONDS:
-                write_run_summary(live.state)
+                _write_cache(live.state)
                 written = time.monotonic()
             if watch.local_work_is_over:
                 if self.delivered.is_set() or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
@@ -93,7 +97,7 @@ class NodeProcess:
                 self.last_move = time.monotonic()
         self.stop.set()
         self.journal.close()
-        write_run_summary(live.poll())
+        _write_cache(live.poll())
 
     def _deliver(self) -> None:
         claim = Claim(self.directory)
@@ -113,6 +117,11 @@ class NodeProcess:
 
     def _moved(self) -> None:
         self.last_move = time.monotonic()
+
+
+def _write_cache(state: RunState) -> None:
+    with suppress(OSError):  # a disk that is full must not end the watching; who reads next derives it anew
+        write_run_summary(state)
 
 
 def main() -> None:
