@@ -11,7 +11,7 @@ from typing import Any
 
 from prism.errors import EnvironmentUnfit
 from prism.protocols import Ranks
-from prism.runs.directory import RunDirectory, create_run_directory, write_whole
+from prism.runs.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
 from prism.runs.handle import Run
 from prism.runs.identity import ProcessIdentity, new_run_id
 from prism.runs.journal import FORMAT, JournalWriter
@@ -31,7 +31,10 @@ def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:
         write_whole(directory.config, project.config.dump())
         write_whole(directory.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise EnvironmentUnfit(f"cannot write to {directory.path}: {error.strerror}", hint="make room first") from error
+        remove_run_directory(directory)
+        raise EnvironmentUnfit(
+            f"cannot write to {directory.path}: {error.strerror}", hint="make room first; nothing was started"
+        ) from error
     return directory
 
 
@@ -86,6 +89,7 @@ def enter_attempt(
     if role == "worker" and rank == 0 and project.config.ml.auto_log:
         run.log_params(project.config.plain()["ml"].get("parameters") or {})
     journal.keep_alive()
+    journal.keep_room()
     return run
 
 

@@ -53,10 +53,15 @@ def write_checkpoint(folder: Path, *, step: int, attempt: int, ranks: Ranks) -> 
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
     ranks.barrier()
-    yield target
-    ranks.barrier()
-    if ranks.rank == 0:
-        _publish(target, step=step, attempt=attempt)
+    try:
+        yield target
+        ranks.barrier()
+        if ranks.rank == 0:
+            _publish(target, step=step, attempt=attempt)
+    except BaseException:
+        if ranks.rank == 0 and not (target / MANIFEST).exists():
+            shutil.rmtree(target, ignore_errors=True)  # a part of one is no use, and the disk may be full
+        raise
     ranks.barrier()
 
 

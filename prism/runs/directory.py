@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from attrs import frozen
 from prism.errors import EnvironmentUnfit, UsageError
 
 FORMAT = 1
+LEAST_ROOM = 1 << 20
+"""Bytes that a disk must have free for a run to begin on it."""
 
 
 @frozen
@@ -123,12 +128,13 @@ def create_run_directory(project: Path, run_id: str) -> RunDirectory:
     """Make the directory of a new run. Raises `EnvironmentUnfit` when the disk does not allow it."""
     directory = RunDirectory(runs_folder(project).absolute() / run_id)
     try:
+        _check_room(project)
         directory.path.mkdir(parents=True)
         for folder in (directory.journal, directory.delivery, directory.logs):
             folder.mkdir()
         write_whole(directory.summary, json.dumps({"format": FORMAT, "run_id": run_id}) + "\n")
     except OSError as error:
-        _remove_remains(directory)
+        remove_run_directory(directory)
         raise EnvironmentUnfit(
             f"cannot make the run directory {directory.path}: {error.strerror}",
             hint="make room or choose a project folder on another file system; nothing was started",
@@ -186,8 +192,15 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _remove_remains(directory: RunDirectory) -> None:
-    for path in sorted(directory.path.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-    if directory.path.is_dir():
-        directory.path.rmdir()
+def remove_run_directory(directory: RunDirectory) -> None:
+    """Take away a run that could not begin, and the folders above it where they are empty then."""
+    shutil.rmtree(directory.path, ignore_errors=True)
+    for folder in directory.path.parents[:2]:
+        with suppress(OSError):  # other runs are there
+            folder.rmdir()
+
+
+def _check_room(folder: Path) -> None:
+    disk = os.statvfs(folder)
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < LEAST_ROOM:  # 0 blocks: one that does not tell
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from prism.errors import Stopped
@@ -25,4 +26,5 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
 
 def write_traceback(error: BaseException, path: Path, *, redact: Callable[[str], str]) -> None:
     """Keep the traceback of what ended a run, without its secrets."""
-    path.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")
+    with suppress(OSError):  # no disk for it: it has been shown, and its last line goes to the journal
+        path.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")

@@ -18,11 +18,11 @@ from prism.launch.topology import detect
 from prism.protocols import Job, LaunchPlan, Topology
 from prism.runs.beginning import begin_run, open_journal
 from prism.runs.claim import Claim
-from prism.runs.directory import RunDirectory, parse_journal_name
+from prism.runs.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.live import LiveState
 from prism.runs.node import start_node_process
-from prism.runs.output import CapturedOutput
+from prism.runs.output import CapturedOutput, OutputLog
 from prism.runs.preflight import check_before_run
 from prism.runs.project import Project
 from prism.runs.state import TERMINAL, RunState, read_state
@@ -90,15 +90,19 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     plan = plan_run(request, project, place=place)
     rank = int(os.environ.get("RANK", 0)) if "LOCAL_RANK" in os.environ else 0
     stem = f"a{place.attempt}-launch" + (f"-r{rank}" if rank else "")
-    journal = open_journal(
-        place.directory, stem, role="launcher", facts={"argv": [project.config.redact(w) for w in plan.argv]}
-    )
+    facts = {"argv": [project.config.redact(word) for word in plan.argv]}
+    try:
+        journal = open_journal(place.directory, stem, role="launcher", facts=facts)
+        log = OutputLog(place.directory.logs / f"{stem.replace('launch', 'output')}.log", project.config.redact)
+    except EnvironmentUnfit:
+        if request.resume is None and "LOCAL_RANK" not in os.environ:
+            remove_run_directory(place.directory)
+        raise
     if rank == 0:
         begun(place.directory)
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         start_node_process(place.directory, project)
-    output = CapturedOutput(place.directory.logs / f"{stem.replace('launch', 'output')}.log", project.config.redact)
-    code = _run_child(plan, output)
+    code = _run_child(plan, CapturedOutput(log))
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()

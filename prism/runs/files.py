@@ -36,7 +36,11 @@ class KeptFiles:
     def keep(self, source: Path, *, name: str) -> dict[str, Any]:
         """Keep a file as it is now; returns the content of its `file` record."""
         target = self._new(name)
-        kept = keep_file(source, target)
+        try:
+            kept = keep_file(source, target)
+        except OSError:
+            shutil.rmtree(target.parent, ignore_errors=True)  # a part of a file is not what was logged
+            raise
         return self._facts(kept, name, stored=target.relative_to(self.run).as_posix() if kept == target else "")
 
     def keep_text(self, text: str, *, name: str) -> dict[str, Any]:
@@ -75,14 +79,18 @@ def keep_file(source: Path, target: Path, *, limit: int = COPY_LIMIT) -> Path:
 
 
 def keep_folder(source: Path, target: Path) -> None:
-    """Copy a folder's files to a new folder `target`, synced to disk."""
+    """Copy a folder's files to a new folder `target`, synced to disk, all of them or none."""
     if not source.is_dir():
         raise DataError(f"{source} is not a folder")
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            kept = target / path.relative_to(source)
-            keep_file(path, kept, limit=1 << 62)
-            sync_file(kept)
+    try:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                kept = target / path.relative_to(source)
+                keep_file(path, kept, limit=1 << 62)
+                sync_file(kept)
+    except OSError:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
 
 
 def matching_files(folder: Path, pattern: str, *, without: Path) -> list[Path]:

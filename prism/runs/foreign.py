@@ -68,12 +68,16 @@ def _claimed(project: Project, key: str, *, run_id: str) -> RunDirectory:
         raise EnvironmentUnfit(
             f"cannot write to {folder}: {error.strerror}", hint="make room or choose another project folder"
         ) from error
-    return begin_run(project, run_id=run_id)
+    try:
+        return begin_run(project, run_id=run_id)
+    except EnvironmentUnfit:
+        claim.unlink()
+        raise
 
 
 def _await(claim: Path) -> RunDirectory:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and claim.exists():
         text = claim.read_text(encoding="ascii")
         if text.endswith("\n"):
             directory = RunDirectory(claim.parent.parent / text.strip())

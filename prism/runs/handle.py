@@ -249,17 +249,16 @@ class Run:
         if status == "FINISHED" and self.rank == 0:
             self._log_configured_artifacts()
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
-        self.status = status
         message = self.config.redact(f"{type(error).__name__}: {error}") if error else ""
         if error is not None and not isinstance(error, PrismError):
             write_traceback(
                 error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact
             )
-        self.say("end", {"status": status, "exit_code": exit_code, "error": message})
+        self._journal.use_room()
         if self._journal.unrecorded:
-            sys.stderr.write(
-                f"warning: {self._journal.unrecorded} records could not be written to {self._journal.path}\n"
-            )
+            self.warn(f"{self._journal.unrecorded} records could not be written to {self._journal.path}")
+        self.status = status
+        self.say("end", {"status": status, "exit_code": exit_code, "error": message})
         self._journal.close()
         self._on_finish()
 
@@ -298,4 +297,7 @@ class Run:
             if not found:
                 self.warn(f"ml.artifacts: nothing matches {pattern!r} in {self.project}")
             for path in found:
-                self.log_artifact(path, name=path.relative_to(self.project).as_posix())
+                try:
+                    self.log_artifact(path, name=path.relative_to(self.project).as_posix())
+                except OSError as error:  # the work is done by now, and counts
+                    self.warn(f"ml.artifacts: {path} could not be kept ({error.strerror})")

@@ -16,6 +16,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from prism.protocols import Record
 from prism.runs.identity import ProcessIdentity, now
 
 FORMAT = 1
+ROOM_BYTES = 8192
 SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 
@@ -52,6 +54,7 @@ class JournalWriter:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._timer: threading.Thread | None = None
+        self._room: Path | None = None
         self._fd: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         _writers.add(self)
 
@@ -78,10 +81,26 @@ class JournalWriter:
         self._timer = threading.Thread(target=self._tick, name="prism-journal", daemon=True)
         self._timer.start()
 
+    def keep_room(self) -> None:
+        """Set some of the disk aside, so that the end of a run can be written also when it is full by then."""
+        self._room = self.path.with_suffix(".room")
+        try:
+            self._room.write_bytes(bytes(ROOM_BYTES))
+        except OSError as error:
+            self._complain(error)
+
+    def use_room(self) -> None:
+        """Give back what `keep_room` set aside: the last records follow."""
+        room, self._room = self._room, None
+        if room is not None:
+            with suppress(OSError):  # read-only by now; then the last records will complain
+                room.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Sync and close; nothing may be written afterwards."""
         self._closed.set()
         self.sync()
+        self.use_room()
         with self._lock:
             if self._fd is not None:
                 os.close(self._fd)
@@ -92,19 +111,21 @@ class JournalWriter:
         line = body + b',"crc":"%08x"}\n' % zlib.crc32(body)
         if self._torn:  # close the line that a full disk has cut, so that this one can be read
             line = b"\n" + line
+        self._seq += 1  # before the write: a signal between the two leaves a gap, never a number twice
         try:
             written = os.write(self._fd, line)  # type: ignore[arg-type]
         except OSError as error:
-            self.unrecorded += 1
-            self._complain(error)
+            self._miss(error)
             return
         self._torn = written < len(line)
         if self._torn:
-            self.unrecorded += 1
-            self._complain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-            return
-        self._seq += 1
+            self._miss(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         self._dirty = True
+
+    def _miss(self, error: OSError) -> None:
+        self._seq -= 1
+        self.unrecorded += 1
+        self._complain(error)
 
     def _complain(self, error: OSError) -> None:
         warn, self._warn = self._warn, lambda _: None
@@ -135,6 +156,7 @@ class JournalWriter:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        self._room = None
         self._torn = self._dirty = False
 
 

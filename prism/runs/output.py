@@ -10,15 +10,45 @@ import fcntl
 import os
 import pty
 import struct
+import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from attrs import define, field
 
+from prism.errors import EnvironmentUnfit
+
 _DRAIN_SECONDS = 2.0
+
+
+@define
+class OutputLog:
+    """The log of a worker's output, without secrets. A disk that is full costs lines of it, and never the run."""
+
+    path: Path
+    redact: Callable[[str], str]
+    _stream: FileIO = field(init=False)
+    _complained: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self._stream = FileIO(self.path, "ab")
+        except OSError as error:
+            raise EnvironmentUnfit(f"cannot write to {self.path}: {error.strerror}", hint="make room first") from error
+
+    def keep(self, lines: Sequence[bytes]) -> None:
+        """Write lines; of one that a bar has rewritten, its last state."""
+        last = [line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="surrogateescape") for line in lines]
+        text = "".join(self.redact(line) + "\n" for line in last)
+        try:
+            self._stream.write(text.encode(errors="surrogateescape"))
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                sys.stderr.write(f"warning: the log {self.path} cannot be written ({error.strerror})\n")
 
 
 @define
@@ -26,8 +56,7 @@ class CapturedStream:
     """One of the worker's streams, copied from `source` to `shown` and, line by line, to the log."""
 
     shown: int
-    log: BinaryIO
-    redact: Callable[[str], str]
+    log: OutputLog
     child: int = field(init=False)
     _source: int = field(init=False)
     _thread: threading.Thread = field(init=False)
@@ -63,25 +92,21 @@ class CapturedStream:
 
     def _keep(self, chunk: bytes) -> None:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            last = line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="surrogateescape")
-            self.log.write(self.redact(last).encode(errors="surrogateescape") + b"\n")
-        self.log.flush()
+        if lines:
+            self.log.keep(lines)
 
 
 @define
 class CapturedOutput:
-    """Both streams of a worker, with one log, which `redact` keeps free of secrets."""
+    """Both streams of a worker, with one log."""
 
-    path: Path
-    redact: Callable[[str], str]
+    log: OutputLog
     stdout: CapturedStream = field(init=False)
     stderr: CapturedStream = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        log = self.path.open("ab")
-        self.stdout = CapturedStream(1, log, self.redact)
-        self.stderr = CapturedStream(2, log, self.redact)
+        self.stdout = CapturedStream(1, self.log)
+        self.stderr = CapturedStream(2, self.log)
 
     def start(self) -> None:
         self.stdout.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import define, field
@@ -152,7 +153,8 @@ def write_run_summary(state: RunState) -> None:
     files = [*state.directory.journal_files(), *state.directory.delivery_files()]
     sizes = {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
     summary = {"format": FORMAT, **state.as_json(), "derived_from": sizes}
-    write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
+    with suppress(OSError):  # a disk that is full or read-only: the cache is not believed, and derived anew
+        write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
 
 
 def read_overview(directory: RunDirectory) -> dict[str, Any]:

@@ -126,16 +126,26 @@ def _report(error: BaseException, run: Run, *, debug: bool) -> None:
         sys.stderr.write(run.config.redact("".join(traceback.format_exception(error))))
 
 
-def main() -> None:
-    job = parse_words(sys.argv[1:])
-    stop = StopRequest()
-    stop.install()
+def _enter(job: WorkerJob, stop: StopRequest) -> tuple[Run, Project]:
     project = open_project(job.file, overrides=job.overrides, off=job.off)
     directory = RunDirectory(job.directory)
     run = enter_attempt(directory, project=project, attempt=job.attempt, owner="prism", stop=stop)
     if run.rank == 0:
         describe_run(run.say, project, name=job.name, note=job.note, tags=job.tags, target=job.target)
     host(run)
+    return run, project
+
+
+def main() -> None:
+    job = parse_words(sys.argv[1:])
+    stop = StopRequest()
+    stop.install()
+    try:
+        run, project = _enter(job, stop)
+    except (PrismError, Stopped, KeyboardInterrupt) as error:
+        if isinstance(error, PrismError):
+            sys.stderr.write(f"error: {error}\n")
+        sys.exit(ending_of(error)[1])
     failure: BaseException | None = None
     try:
         _check_world_size(os.environ)
