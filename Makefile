@@ -10,11 +10,11 @@ dev: .venv/developing
 
 .venv/installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	$(PYTHON) -m venv --upgrade-deps .venv
-	$(PIP) install --quiet --constraint constraints.txt $(DISTRIBUTIONS)
+	$(PIP) install --constraint constraints.txt $(DISTRIBUTIONS)
 	touch $@
 
 .venv/developing: .venv/installed
-	$(PIP) install --quiet --constraint constraints.txt --group dev
+	$(PIP) install --constraint constraints.txt --group dev
 	touch $@
 
 demo: install
