@@ -10,19 +10,26 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 
 class MlflowServer:
-    """An `mlflow server` of the tests' own, on SQLite and a folder, in its own process group."""
+    """An `mlflow server` of the tests' own, on SQLite and a folder, in its own process group.
 
-    def __init__(self, folder: Path) -> None:
+    `arguments` and `environment` are added to what it is started with.
+    """
+
+    def __init__(
+        self, folder: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.folder = folder
+        self._arguments, self._environment = arguments, environment
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -34,8 +41,9 @@ class MlflowServer:
         log = self.folder / "server.log"
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}"]
-        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        command += ["--artifacts-destination", str(self.folder / "artifacts"), *self._arguments]
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+        environment.update(self._environment)
         for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             environment.pop(name, None)
         with log.open("ab") as output:
@@ -94,6 +102,25 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
     if find_spec("mlflow") is None:
         pytest.skip("mlflow is not installed")
     server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def guarded_mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server with basic-auth: the user `admin` with the password `correct horse 12`."""
+    if find_spec("mlflow") is None or find_spec("flask_wtf") is None:
+        pytest.skip("mlflow[auth] is not installed")
+    folder = tmp_path_factory.mktemp("guarded-mlflow-server")
+    settings = folder / "auth.ini"
+    settings.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
+        "admin_username = admin\nadmin_password = correct horse 12\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    environment = {"MLFLOW_AUTH_CONFIG_PATH": str(settings), "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for these tests"}
+    server = MlflowServer(folder, arguments=("--app-name", "basic-auth"), environment=environment)
     server.start()
     yield server
     server.stop()

@@ -5,7 +5,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.artifact.artifact_repo import verify_artifact_path
@@ -16,9 +16,11 @@ from prism_mlflow.batches import cut_batches
 from prism_mlflow.naming import cut, own_tag, stored_name, stored_path, stored_tag, text
 from prism_mlflow.projection import project
 
+STEADY = settings(deadline=None, derandomize=True)
 NAMES = st.text(max_size=400) | st.text(alphabet="a./ :[]@%é损\ud800\x00", max_size=40)
 
 
+@STEADY
 @given(NAMES)
 @example("a//b").via("reads as another path")
 @example("../up").via("leaves its folder")
@@ -33,6 +35,7 @@ def test_mlflow_takes_every_stored_name(name: str) -> None:
     _validate_batch_log_limits(*batch)
 
 
+@STEADY
 @given(NAMES, NAMES)
 def test_different_names_stay_different(one: str, other: str) -> None:
     assert (stored_name(one) == stored_name(other)) == (one == other)
@@ -49,6 +52,7 @@ def test_a_user_cannot_overwrite_the_trackers_own_tags() -> None:
     assert stored_tag("prism.git.commit") == "prism.git.commit"
 
 
+@STEADY
 @given(st.text(max_size=300) | st.text(alphabet=string.ascii_letters + "/.?#%😀", max_size=300))
 def test_every_artifact_path_is_one_a_store_can_name(path: str) -> None:
     stored = stored_path(path)
@@ -64,6 +68,7 @@ def test_a_cut_value_says_so() -> None:
     assert len(short) == 6000 and short.endswith("[cut: 7000 characters, all of them in params/a.txt]")
 
 
+@STEADY
 @given(st.text())
 def test_every_text_can_be_stored(value: str) -> None:
     stored = text(value)

@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused, Unreachable, UsageError, WorkFailed
 from prism.protocols import ModelVersion, RunRef, TrackedRun
+from prism_mlflow.options import TrackerOptions
 from prism_mlflow.registry import MlflowRegistry
 from prism_mlflow.tracker import MlflowTracker
 
@@ -30,7 +31,7 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def registry(settings: dict[str, Any], embedded: Path) -> MlflowRegistry:
-    found = MlflowRegistry()
+    found = MlflowRegistry(timeout=60)
     found.open(embedded, settings)
     return found
 
@@ -66,7 +67,7 @@ def register(
 def test_versions_begin_at_one_and_take_the_next_patch(
     registry: MlflowRegistry, run: TrackedRun, make_run: Make, name: str, tmp_path: Path
 ) -> None:
-    opened = MlflowTracker().open(run)
+    opened = MlflowTracker(TrackerOptions(timeout=60)).open(run)
     first = register(registry, run, model(tmp_path / "a", "1"), name=name)
     assert (first.version, first.run_id, dict(first.tags)) == ("1.0.0", run.ref.run_id, {"task": "sft"})
     assert client_of(run).get_model_version(name, "1").run_id == opened.id
@@ -141,7 +142,7 @@ def test_aliases(registry: MlflowRegistry, run: TrackedRun, name: str, tmp_path:
 
 
 def test_versions_that_prism_did_not_make(registry: MlflowRegistry, run: TrackedRun, name: str, tmp_path: Path) -> None:
-    opened = MlflowTracker().open(run)
+    opened = MlflowTracker(TrackerOptions(timeout=60)).open(run)
     client = client_of(run)
     files, _ = model(tmp_path / "a", "foreign")
     client.log_artifacts(opened.id, str(files), "theirs")
@@ -188,7 +189,7 @@ files = project / f"model-{number}"
 files.mkdir()
 (files / "weights").write_text(number)
 run = TrackedRun(RunRef(f"{name}-{number}", project), project, "race", number, 1, settings={"tracking_uri": uri})
-registry = MlflowRegistry()
+registry = MlflowRegistry(timeout=60)
 registry.open(project, run.settings)
 registry.names()
 print("ready", flush=True)
@@ -254,4 +255,4 @@ def test_a_stopped_registry_is_out_of_reach(mlflow_server: Any, tmp_path: Path) 
         begun = time.monotonic()
         with pytest.raises(Unreachable, match="no answer in time"):
             registry.versions("any")
-        assert time.monotonic() - begun < 12
+        assert time.monotonic() - begun < 15

@@ -23,7 +23,7 @@ from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import URL, create_engine, make_url
 
-from prism.errors import PrismError, Unreachable, UsageError, WorkFailed
+from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
 from prism_mlflow.embedded import prepare
 from prism_mlflow.location import Location, locate, without_credentials
 
@@ -110,6 +110,8 @@ def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
     if isinstance(error, (InvalidUrlException, requests.exceptions.InvalidURL)):
         return UsageError(f"ml.tracking_uri {location.shown!r} is no address", hint="for example http://host:5000")
     message = f"MLflow at {location.shown} did not {doing}: {_said(error)}"
+    if isinstance(error, ImportError):  # the database's driver
+        return EnvironmentUnfit(message, hint=f"install {error.name} into this environment")
     if _status(error) in _FINAL and not _GONE.search(str(error)) and not _is_local(error):
         return WorkFailed(message)
     return Unreachable(message, hint=_hint(error, location))

@@ -32,7 +32,7 @@ from prism_mlflow.versions import (
 )
 
 _PAGE = 1000
-_TIMEOUT = 6.0  # people wait for this one
+_TIMEOUT = 6.0  # shorter than the tracker's: people wait for this one
 
 
 class MlflowRegistry:
@@ -41,14 +41,16 @@ class MlflowRegistry:
     A version carries the tags `prism.version`, `prism.digest` (of the folder, see
     `prism.data.digest`) and `prism.run_id`. MLflow lets two entries have one version: of two made
     at the same time the one with the lower MLflow number keeps it, the other takes the next.
+    `timeout` is in seconds, for one request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
         self._connection: Connection | None = None
 
     def open(self, project: Path, settings: Mapping[str, Any]) -> None:
         """Take note of where MLflow is; nothing is contacted yet."""
-        self._connection = Connection.of(project, settings=settings, timeout=_TIMEOUT)
+        self._connection = Connection.of(project, settings=settings, timeout=self._timeout)
 
     def register(
         self, files: Path, *, name: str, version: str, digest: str, tags: Mapping[str, str], run: TrackedRun
