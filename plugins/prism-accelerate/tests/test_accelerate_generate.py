@@ -80,3 +80,12 @@ def test_nothing_asked_nothing_answered(small_model):
 def test_a_folder_that_is_no_model_is_said(tmp_path, examples):
     with pytest.raises(UsageError, match=r"no tokenizer|does not load"):
         answers(tmp_path, examples)
+
+
+def test_a_prompt_that_is_too_long_keeps_its_end_and_leaves_room_to_answer(small_model, caplog):
+    long = Example("long", {"instruction": "What is Zinc? " * 40})
+    short = Example("short", {"instruction": "What is Zinc?"})
+    both = answers(small_model, [long, short], max_new_tokens=100)
+    assert "1 of 2 prompts were cut" in caplog.text
+    assert both[0].tokens <= 64  # of the model's 128 positions the prompt has half
+    assert both[1].output == answers(small_model, [short], max_new_tokens=100)[0].output

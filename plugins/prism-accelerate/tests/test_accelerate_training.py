@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from prism.errors import DataError, EnvironmentUnfit, UsageError, WorkFailed
 from prism_accelerate.devices import choose_device, choose_numerics
+from prism_accelerate.language_models import find_model
 from prism_accelerate.options import TrainerOptions
 from prism_accelerate.settings import Settings
 from prism_accelerate.trainer import AccelerateTrainer
@@ -75,6 +77,13 @@ def test_what_is_logged(start_run, said):
     params = {name: value for data in said(run, "params") for name, value in data["params"].items()}
     assert params["trainer.unused"] == "neftune_noise_alpha, peft"
     assert params["trainer.weight_decay"] == 0.0 and "trainer.learning_rate" not in params
+
+
+def test_names_that_act_elsewhere_are_said(start_run, said):
+    run = start_run({**TRAIN, "output_dir": "out", "report_to": ["mlflow", "wandb"], "logging_dir": "./logs"})
+    AccelerateTrainer().train(None, run)
+    (warning,) = warnings(said, run)
+    assert "output_dir" in warning and "not in out" in warning
 
 
 def test_validation_data_is_evaluated_every_epoch_and_leaves_training_as_it_was(start_run, said):
@@ -194,10 +203,19 @@ def test_a_missing_base_model_is_said_at_once(start_run, name, message):
 
 
 def test_a_name_that_the_hub_does_not_give_is_said_without_retries(start_run, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="the hub does not give it"):
         AccelerateTrainer().train(None, start_run({**TRAIN, "base_model": "prism-test/no-such-model"}))
+
+
+def test_a_cached_hub_model_is_used_when_the_hub_is_out_of_reach(small_model, monkeypatch, tmp_path):
+    kept = tmp_path / "models--prism-test--tiny"
+    shutil.copytree(small_model, kept / "snapshots" / "0123")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert find_model("prism-test/tiny", project=tmp_path) == str(kept / "snapshots" / "0123")
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,11 @@ class GeneratePredictor:
         """
         answering = self._load(model)
         window = self.options.batch_size * _BATCHES_PER_WINDOW
+        answering.cut = 0
         for start in range(0, len(examples), window):
             yield from self._answer(answering, examples[start : start + window])
+        if answering.cut:
+            log.warning("%d of %d prompts were cut: the model has no positions for all", answering.cut, len(examples))
 
     def _answer(self, answering: Answering, examples: Sequence[Example]) -> list[Prediction]:
         prompts = [answering.encode(example) for example in examples]
@@ -61,9 +64,10 @@ class GeneratePredictor:
 
 
 class Answering:
-    """A loaded model and how it is asked."""
+    """A loaded model and how it is asked; `cut` counts the prompts that were too long for it."""
 
     def __init__(self, folder: Path, options: GenerateOptions) -> None:
+        self.cut = 0
         self.device = choose_device(options.device, here=devices_here(), warn=log.warning)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(str(folder))
         loaded = load_model(str(folder), dtype=_dtype(options.dtype, device=self.device))
@@ -82,8 +86,7 @@ class Answering:
         but never more than half of the room."""
         ids = prompt_ids(example.record, self.tokenizer)
         room = max(self._limit - self._most, self._limit // 2) if self._limit else len(ids)
-        if len(ids) > room:
-            log.warning("the prompt of %s is cut from %d to %d tokens", example.id, len(ids), room)
+        self.cut += len(ids) > room
         return ids[-room:]
 
     @torch.inference_mode()

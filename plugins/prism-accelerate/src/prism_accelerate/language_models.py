@@ -24,7 +24,7 @@ _HUB_SECONDS = 10.0
 
 
 def find_model(name: str, *, project: Path) -> str:
-    """The folder `name` (relative to the project), or `name` itself when the hub or its cache has it.
+    """The folder `name` (relative to the project), `name` itself when the hub has it, or the hub's cached folder.
 
     Raises `UsageError` saying what is missing. What looks like a path is never asked of the hub,
     and the hub is asked once, for at most 10 seconds, before anything retries.
@@ -41,8 +41,7 @@ def find_model(name: str, *, project: Path) -> str:
             f"base_model {name!r}: there is no folder {folder}",
             hint="a path is relative to the folder of the YAML; a hub name has the form owner/model",
         )
-    _ask_hub(name, folder=folder)
-    return name
+    return _ask_hub(name, folder=folder)
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -88,23 +87,27 @@ def _looks_like_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or name.endswith("/")
 
 
-def _ask_hub(name: str, *, folder: Path) -> None:
-    if isinstance(_cached(name), str):
-        return
+def _ask_hub(name: str, *, folder: Path) -> str:
     try:
         HfApi().model_info(name, timeout=_HUB_SECONDS)
     except Exception as error:  # refused names, the hub's answers and its HTTP library's errors share no other parent
+        cached = _cached(name)
+        if cached:
+            return cached
         raise UsageError(
             f"base_model {name!r}: there is no folder {folder}, and the hub does not give it: {_first_line(error)}",
             hint="name a model folder, or a hub model that this machine can download or has in its cache",
         ) from error
+    return name
 
 
-def _cached(name: str) -> object:
+def _cached(name: str) -> str:
+    """The folder in the hub's cache; "" if it has none."""
     try:
-        return try_to_load_from_cache(name, "config.json")
+        config = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
-        return None
+        return ""
+    return str(Path(config).parent) if isinstance(config, str) else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -57,7 +57,8 @@ def make_plan(settings: Settings, *, rounds: int | None) -> Plan:
 class Loop:
     """One training, from where `position` stands to the end of `plan`.
 
-    `model` and `optimizer` are Accelerate's; `evaluation` None means that nothing is evaluated.
+    `model` is Accelerate's, and so is `optimizer` where losses are scaled. `evaluation` None: nothing
+    is evaluated.
     """
 
     task: Task
@@ -79,9 +80,11 @@ class Loop:
     _generators_began: list[bytes] = field(factory=list)
     _count_tokens: Callable[[Any], float] = field(init=False)
     _watches: bool = field(init=False)
+    _weights: list[torch.nn.Parameter] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._count_tokens = getattr(self.task, "tokens", lambda batch: 0)
+        self._weights = list(self.model.parameters())
         self._watches = self.accelerator.device.type == "cpu"  # elsewhere each look would wait for the device
 
     def train(self) -> None:
@@ -171,7 +174,7 @@ class Loop:
 
     def _clip(self) -> None:
         if self.settings.max_grad_norm:
-            self._grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+            self._grad_norm = self.accelerator.clip_grad_norm_(self._weights, self.settings.max_grad_norm)
 
     def _learning_rate(self) -> float:
         return self.settings.learning_rate * self.plan.schedule.factor(self.position.step)

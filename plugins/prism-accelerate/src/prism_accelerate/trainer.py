@@ -51,7 +51,7 @@ class AccelerateTrainer:
         check_world_size(ranks.world_size, environ=os.environ)
         rng.seed_everything(settings.seed)
         if task is None:
-            _say_unused(unused, run)
+            _say_unused(settings, unused, run)
             settings = _with_evaluation(settings, run)
             task = TASKS[self.options.task].load_target()(run, settings=settings, numerics=numerics)
         _log_choices(settings, numerics, unused, run=run)
@@ -68,7 +68,7 @@ def _train(task: Task, run: Run, *, settings: Settings, accelerator: Accelerator
     if checkpoint:
         contents.load_weights(checkpoint, model)
     model.to(accelerator.device)
-    model, optimizer = accelerator.prepare(model, make_optimizer(model, settings))
+    model, optimizer = _prepare(accelerator, model, make_optimizer(model, settings))
     plan = make_plan(settings, rounds=feed.rounds())
     state = contents.load_state(checkpoint, rank=ranks.rank, world_size=ranks.world_size) if checkpoint else None
     position = state.position if state else contents.Position()
@@ -91,6 +91,18 @@ def _train(task: Task, run: Run, *, settings: Settings, accelerator: Accelerator
             _resume(loop, checkpoint, state)
         loop.train()
     return _save(task, accelerator.unwrap_model(model), run=run, step=loop.position.step)
+
+
+def _prepare(accelerator: Accelerator, model: Any, optimizer: Any) -> tuple[Any, Any]:
+    """Both as Accelerate wants them.
+
+    Only loss scaling needs the optimizer wrapped, and the wrapper costs a third of a millisecond
+    in every step: it looks through sys.path for an optional package.
+    """
+    if accelerator.scaler is None:
+        return accelerator.prepare(model), optimizer
+    model, optimizer = accelerator.prepare(model, optimizer)
+    return model, optimizer
 
 
 def _resume(loop: Loop, checkpoint: Path, state: contents.TrainerState) -> None:
@@ -156,9 +168,19 @@ def _numerics(settings: Settings, run: Run) -> Numerics:
     return choose_numerics(settings, device=device, warn=warn)
 
 
-def _say_unused(unused: tuple[str, ...], run: Run) -> None:
+def _say_unused(settings: Settings, unused: tuple[str, ...], run: Run) -> None:
+    """One line for the names that nothing here reads, and one for each that is understood and acts elsewhere."""
     if unused:
         run.warn(f"ml.parameters: the trainer does not use {', '.join(unused)}")
+    if settings.output_dir:
+        run.warn(
+            f"ml.parameters.output_dir: checkpoints and model are in the run's directory, not in {settings.output_dir}"
+        )
+    wanted = settings.report_to if isinstance(settings.report_to, list | tuple) else [settings.report_to]
+    trackers = {tracker.name for tracker in run.config.trackers}
+    missing = [str(name) for name in wanted if name not in (None, "none", "all", *trackers)]
+    if missing and run.config.ml.enabled:
+        run.warn(f"ml.parameters.report_to: {', '.join(missing)} is not among `trackers`, which decides")
 
 
 def _log_choices(settings: Settings, numerics: Numerics, unused: tuple[str, ...], *, run: Run) -> None:
