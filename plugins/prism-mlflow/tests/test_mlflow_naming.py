@@ -16,7 +16,7 @@ from prism_mlflow.batches import cut_batches
 from prism_mlflow.naming import cut, own_tag, stored_name, stored_path, stored_tag, text
 from prism_mlflow.projection import project
 
-STEADY = settings(deadline=None, derandomize=True)
+STEADY = settings(deadline=None, derandomize=True, max_examples=300)
 NAMES = st.text(max_size=400) | st.text(alphabet="a./ :[]@%é损\ud800\x00", max_size=40)
 
 
@@ -24,6 +24,7 @@ NAMES = st.text(max_size=400) | st.text(alphabet="a./ :[]@%é损\ud800\x00", max
 @given(NAMES)
 @example("a//b").via("reads as another path")
 @example("../up").via("leaves its folder")
+@example("..0").via("begins as if it left its folder")
 @example("loss\n").via("a line end")
 @example(".").via("no name")
 @example("").via("no name")
@@ -54,6 +55,7 @@ def test_a_user_cannot_overwrite_the_trackers_own_tags() -> None:
 
 @STEADY
 @given(st.text(max_size=300) | st.text(alphabet=string.ascii_letters + "/.?#%😀", max_size=300))
+@example("..hidden/a.txt").via("begins as if it left its folder")
 def test_every_artifact_path_is_one_a_store_can_name(path: str) -> None:
     stored = stored_path(path)
     verify_artifact_path(stored)

@@ -27,7 +27,7 @@ def stored_name(name: str) -> str:
         return name
     readable = _UNFIT.sub("_", name)[:_READABLE]
     parts = [part for part in readable.split("/") if part.strip(". ")]
-    return f"{'/'.join(parts) or 'unnamed'}-{_digest(name)}"
+    return f"{'/'.join(parts).lstrip('.') or 'unnamed'}-{_digest(name)}"  # MLflow takes no name that begins with ".."
 
 
 def stored_tag(name: str) -> str:
@@ -67,7 +67,7 @@ def _is_fit(name: str) -> bool:
 
 
 def _stored_part(part: str) -> str:
-    if part != ".." and len(part.encode("utf-8", "surrogatepass")) <= 200 and not _UNFIT_FILE.search(part):
+    if not part.startswith("..") and len(part.encode("utf-8", "surrogatepass")) <= 200 and not _UNFIT_FILE.search(part):
         return part
     stem, suffix = posixpath.splitext(_UNFIT_FILE.sub("_", part))
     # 40 characters of four bytes each leave room for digest and suffix in the 255 bytes of a file name
