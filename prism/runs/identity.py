@@ -16,8 +16,10 @@ from attrs import asdict, frozen
 
 
 def new_run_id() -> str:
-    """A run id such as `20261123-051122-4f09c2`: UTC to the second, then 24 random bits."""
-    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+    """A run id such as `20261123-051122-4f09c2`: UTC to the second, then the millisecond and 14 random bits."""
+    seconds, milliseconds = divmod(now(), 1000)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds))
+    return f"{stamp}-{milliseconds << 14 | secrets.randbits(14):06x}"
 
 
 def now() -> int:

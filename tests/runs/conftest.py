@@ -82,7 +82,7 @@ class ProjectFolder:
         process = subprocess.Popen(
             [str(word) for word in argv],
             cwd=self.path,
-            env={**_surroundings(), "PRISM_TESTS_MARK": self._mark, **environ},
+            env={**self.surroundings(), **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,6 +102,10 @@ class ProjectFolder:
     def python(self, *arguments: str | Path, within: float = 90, **environ: str) -> Done:
         """A plain Python to its end."""
         return self.start([sys.executable, *arguments], **environ).finish(within=within)
+
+    def surroundings(self) -> dict[str, str]:
+        """The environment of what is started here, with the mark by which it is found again."""
+        return {**_surroundings(), "PRISM_TESTS_MARK": self._mark}
 
     # ------------------------------------------------------------ what came of it
 
