@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from prism.errors import GateRefused, PrismError, Unreachable
+from prism.errors import EnvironmentUnfit, GateRefused, PrismError
 from prism.protocols import ModelRegistry, Record, RunRef, TrackedRun, Tracker
 from prism.runs.claim import still_mine
 from prism.runs.directory import RunDirectory
@@ -90,7 +90,7 @@ class Channel:
         position = self._position | {record.file: record.seq for record in batch}
         try:
             tracker.deliver(batch, position)
-        except Unreachable:
+        except EnvironmentUnfit:  # out of reach, or refusing us: nothing is wrong with the records
             raise
         except Exception as error:  # the plugin boundary: one bad record must not hold up all others
             if len(batch) > 1:
@@ -204,7 +204,7 @@ class Delivery:
                 run=self.tracked_run(),
             )
             told = _registration("registered", version=version.version, url=version.url)
-        except Unreachable:
+        except EnvironmentUnfit:
             raise
         except GateRefused as error:
             told = _registration("refused", version=model["version"], reason=error.message)
