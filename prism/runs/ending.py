@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from prism.errors import Stopped
+from prism.errors import PrismError, Stopped
 
 
 def ending_of(error: BaseException | None) -> tuple[str, int]:
@@ -22,6 +22,12 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         return ("FINISHED" if code == 0 else "FAILED"), code
     return "FAILED", getattr(error, "exit_code", 1)
+
+
+def summary_of(error: BaseException) -> str:
+    """One line for `error`: the message of one that explains itself, type and text of any other."""
+    text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
+    return text.partition("\n")[0]
 
 
 def write_traceback(error: BaseException, path: Path, *, redact: Callable[[str], str]) -> None:

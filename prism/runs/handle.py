@@ -20,7 +20,7 @@ from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
 from prism.runs.directory import RunDirectory, write_whole
-from prism.runs.ending import ending_of, write_traceback
+from prism.runs.ending import ending_of, summary_of, write_traceback
 from prism.runs.files import KeptFiles, keep_folder, matching_files
 from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
@@ -249,7 +249,7 @@ class Run:
         if status == "FINISHED" and self.rank == 0:
             self._log_configured_artifacts()
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
-        message = self.config.redact(f"{type(error).__name__}: {error}") if error else ""
+        message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not isinstance(error, PrismError):
             write_traceback(
                 error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prism.errors import EnvironmentUnfit
@@ -18,7 +19,8 @@ def check_before_run(project: Project, *, target: str) -> None:
     missing = []
     for kind, name in needed(project.config, target=target):
         provider = project.plugins.find(kind, name)
-        absent = [module for module in provider.requires if importlib.util.find_spec(module) is None]
+        modules = dict.fromkeys((provider.target.partition(":")[0].partition(".")[0], *provider.requires))
+        absent = [module for module in modules if module not in sys.modules and find_spec(module) is None]
         if absent:
             missing.append(f"the {kind.replace('_', ' ')} {name!r} needs {', '.join(absent)}, not installed here")
     if missing:
@@ -30,7 +32,8 @@ def needed(config: Configuration, *, target: str) -> Iterator[tuple[str, str]]:
     yield "launcher", config.launcher.name
     if not target:
         yield "trainer", config.trainer.name
-    if config.unified_data_access.enabled and config.unified_data_access.data_access.dataset_names:
+    datasets = (config.data.train, config.data.validation, *config.unified_data_access.data_access.dataset_names)
+    if config.unified_data_access.enabled and any((*datasets, *config.evaluation.data)):
         yield "data_client", config.unified_data_access.client.name
     if config.ml.enabled:
         for tracker in config.trackers:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from prism.errors import PrismError, Stopped, UsageError
+from prism.errors import EnvironmentUnfit, PrismError, Stopped
 from prism.runs.beginning import describe_run, enter_attempt
 from prism.runs.directory import RunDirectory
 from prism.runs.ending import ending_of
@@ -108,7 +108,7 @@ def _train(task: object | None, run: Run, *, project: Project) -> None:
 def _check_world_size(environ: Mapping[str, str]) -> None:
     wanted, found = int(environ.get("PRISM_PROCESSES", 1)), int(environ.get("WORLD_SIZE", 1))
     if found < wanted:
-        raise UsageError(
+        raise EnvironmentUnfit(
             f"{wanted} processes were asked for and the launcher made {found}",
             hint="two processes on CPU need torchrun, or accelerate launch --multi_gpu with ACCELERATE_USE_CPU=true",
         )

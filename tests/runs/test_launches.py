@@ -169,7 +169,7 @@ def test_fewer_processes_than_asked_for_is_an_error(project: Any) -> None:
         """,
     )
     done = project.prism("run", "train.py:train")
-    assert done.code == 2 and "2 processes were asked for and the launcher made 1" in done.err
+    assert done.code == 4 and "2 processes were asked for and the launcher made 1" in done.err
     assert project.state().status == "FAILED" and not project.records("metrics")
 
 

@@ -64,6 +64,13 @@ def test_the_logged_loss_is_the_mean_over_answer_tokens(start_run, said, still_m
     assert logged == pytest.approx(total / count, rel=1e-5)
 
 
+def test_without_auto_log_only_user_code_logs(start_run, said, small_model):
+    parameters = {**TRAIN, "base_model": str(small_model), "device": "cpu"}
+    run = start_run({}, ml={"enabled": False, "auto_log": False, "parameters": parameters})
+    AccelerateTrainer().train(None, run)
+    assert said(run, "metrics") == [] and said(run, "params") == []
+
+
 def test_what_is_logged(start_run, said):
     run = start_run({**TRAIN, "warmup_steps": 2, "neftune_noise_alpha": 5, "peft": {"r": 8}})
     AccelerateTrainer().train(None, run)

@@ -216,9 +216,12 @@ class Loop:
         metrics = {**means, "learning_rate": rate, "epoch": self._epochs_done(), **rates}
         if self._grad_norm is not None:
             metrics["grad_norm"] = float(self._grad_norm)
-        if self.ranks.rank == 0:
-            self.run.log_metrics(metrics, step=self.position.step)
+        self._report(metrics)
         self.bar.advance(0, f"loss {means['loss']:.4g}")
+
+    def _report(self, metrics: Mapping[str, float]) -> None:
+        if self.ranks.rank == 0 and self.run.config.ml.auto_log:
+            self.run.log_metrics(metrics, step=self.position.step)
 
     def _epochs_done(self) -> float:
         if self.plan.per_epoch is None:
@@ -237,8 +240,7 @@ class Loop:
                 meter.add(self._loss(batch)[1], weight=weight)
         self.model.train()
         means = {f"eval_{name}": value for name, value in meter.means(self.ranks.total).items()}
-        if self.ranks.rank == 0:
-            self.run.log_metrics(means, step=self.position.step)
+        self._report(means)
         self.bar.advance(0, f"eval_loss {means.get('eval_loss', math.nan):.4g}")
 
     # ------------------------------------------------------------ checkpoints

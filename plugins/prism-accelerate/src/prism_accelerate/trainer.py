@@ -185,7 +185,7 @@ def _say_unused(settings: Settings, unused: tuple[str, ...], run: Run) -> None:
 
 def _log_choices(settings: Settings, numerics: Numerics, unused: tuple[str, ...], *, run: Run) -> None:
     """Log what training goes by beyond `ml.parameters`: the defaults taken, and the names that do nothing."""
-    if run.rank != 0:
+    if run.rank != 0 or not run.config.ml.auto_log:
         return
     values = {name: value for name, value in attrs.asdict(settings).items() if name not in run.params}
     chosen = {**values, "device": numerics.device, "world_size": run.world_size, "unused": ", ".join(unused)}
