@@ -135,6 +135,15 @@ class ProjectFolder:
         self.until(path.exists, within=within, what=f"{name} to be written")
         return path
 
+    def await_watcher(self, *, within: float = 30) -> None:
+        """Wait until the process beside the run is there: it has a second's start-up behind it in any real run."""
+        self.until(
+            lambda: [record for record in self.records("start") if record.data["role"] == "node"],
+            within=within,
+            what="the process beside the run",
+        )
+        time.sleep(0.5)  # it loads the project after its first record
+
     def await_status(self, status: str, *, within: float) -> RunState:
         self.until(lambda: self.state().status == status, within=within, what=f"{status} (is {self.state().status})")
         return self.state()

@@ -116,6 +116,7 @@ def test_a_restarted_kernel_has_failed_its_open_run(project: Any, notebook: Note
 
 def test_a_killed_kernel_has_failed_within_two_seconds(project: Any, notebook: Notebook) -> None:
     notebook.cell(START)
+    project.await_watcher()
     os.kill(notebook.pid(), signal.SIGKILL)
     state = project.await_status("FAILED", within=2)
     project.until(lambda: [r for r in project.records("end") if r.data.get("of")], within=2, what="the watcher's word")
