@@ -25,17 +25,25 @@ from prism.version import VERSION
 def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:
     """Make a new run's directory, with its resolved configuration (redacted) and provenance."""
     directory = create_run_directory(project.config.project, run_id or new_run_id())
+    try:
+        keep_origin(directory, project, attempt=1)
+    except EnvironmentUnfit:
+        remove_run_directory(directory)
+        raise
+    return directory
+
+
+def keep_origin(directory: RunDirectory, project: Project, *, attempt: int) -> None:
+    """Keep what an attempt is made of: its resolved configuration (redacted) and its provenance."""
     provenance = collect_provenance(project.config.project)
     provenance["command"] = [project.config.redact(word) for word in sys.argv]
     try:
-        write_whole(directory.config, project.config.dump())
-        write_whole(directory.provenance, json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
+        write_whole(directory.config_of(attempt), project.config.dump())
+        write_whole(directory.provenance_of(attempt), json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        remove_run_directory(directory)
         raise EnvironmentUnfit(
             f"cannot write to {directory.path}: {error.strerror}", hint="make room first; nothing was started"
         ) from error
-    return directory
 
 
 def open_journal(

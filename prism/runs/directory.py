@@ -66,13 +66,18 @@ class RunDirectory:
         """A cache of identity, attempts and status, derived from the journal."""
         return self.path / "run.json"
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
+    def config_of(self, attempt: int) -> Path:
+        """The resolved configuration of an attempt; a later one stands beside the first."""
+        return self.path / ("config.yaml" if attempt == 1 else f"config-a{attempt}.yaml")
+
+    def provenance_of(self, attempt: int) -> Path:
+        return self.path / ("provenance.json" if attempt == 1 else f"provenance-a{attempt}.json")
 
     @property
-    def provenance(self) -> Path:
-        return self.path / "provenance.json"
+    def config(self) -> Path:
+        """The resolved configuration of the latest attempt."""
+        later = self.path.glob("config-a*.yaml")
+        return max(later, key=lambda path: int(path.stem.removeprefix("config-a")), default=self.config_of(1))
 
     @property
     def datasets(self) -> Path:

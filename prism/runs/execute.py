@@ -16,7 +16,7 @@ from attrs import frozen
 from prism.errors import EnvironmentUnfit, UsageError
 from prism.launch.topology import detect
 from prism.protocols import Job, LaunchPlan, Topology
-from prism.runs.beginning import begin_run, open_journal
+from prism.runs.beginning import begin_run, keep_origin, open_journal
 from prism.runs.claim import Claim
 from prism.runs.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.runs.foreign import Place, join_foreign_launch
@@ -115,6 +115,7 @@ def _place(request: RunRequest, project: Project) -> Place:
         state = read_state(request.resume)
         if state.status == "RUNNING":
             raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
+        keep_origin(request.resume, project, attempt=state.attempts + 1)
         return Place(request.resume, state.attempts + 1)
     return join_foreign_launch(project, os.environ) or Place(begin_run(project))
 

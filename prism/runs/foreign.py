@@ -81,7 +81,7 @@ def _await(claim: Path) -> RunDirectory:
         text = claim.read_text(encoding="ascii")
         if text.endswith("\n"):
             directory = RunDirectory(claim.parent.parent / text.strip())
-            if directory.provenance.exists():  # written last
+            if directory.provenance_of(1).exists():  # written last
                 return directory
         time.sleep(0.02)
     raise EnvironmentUnfit(

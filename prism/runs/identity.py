@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import socket
+import subprocess
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
+
+_PROC = Path("/proc")
 
 
 def new_run_id() -> str:
@@ -32,7 +35,8 @@ class ProcessIdentity:
     """One process, told apart from every other that has had or will have its pid.
 
     `machine` is the kernel's boot id and the pid namespace: a pid means something only within it.
-    `started` is the process's start in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    `started` is the process's start: in clock ticks since boot (field 22 of `/proc/<pid>/stat`), or,
+    where there is no `/proc`, in seconds since the epoch.
     """
 
     host: str
@@ -43,12 +47,12 @@ class ProcessIdentity:
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """The process that has `pid` on this machine now, or None."""
-        started = _start_ticks(pid)
+        started = _start_of(pid)
         return None if started is None else cls(socket.gethostname(), this_machine(), pid, started)
 
     @classmethod
     def mine(cls) -> ProcessIdentity:
-        return cls(socket.gethostname(), this_machine(), os.getpid(), _start_ticks(os.getpid()) or 0)
+        return cls(socket.gethostname(), this_machine(), os.getpid(), _start_of(os.getpid()) or 0)
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> ProcessIdentity:
@@ -63,7 +67,7 @@ class ProcessIdentity:
 
     def is_alive(self) -> bool:
         """Whether it still runs; asked only where `is_here()`. A zombie is dead."""
-        return _start_ticks(self.pid) == self.started
+        return _start_of(self.pid) == self.started
 
     def key(self) -> str:
         """A short name for file names."""
@@ -80,10 +84,22 @@ def this_machine() -> str:
         return socket.gethostname()
 
 
-def _start_ticks(pid: int) -> int | None:
+def _start_of(pid: int) -> int | None:
+    """When the process began; None when it is gone or a zombie."""
+    if not _PROC.is_dir():  # macOS
+        return _start_by_ps(pid)
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
     fields = stat.rpartition(b")")[2].split()  # the command, field 2, may hold blanks and brackets
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _start_by_ps(pid: int) -> int | None:
+    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False)
+    state, _, began = listed.stdout.strip().partition(" ")
+    if listed.returncode != 0 or state.startswith("Z"):
+        return None
+    return int(time.mktime(time.strptime(began.strip(), "%a %b %d %H:%M:%S %Y")))

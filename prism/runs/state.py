@@ -96,7 +96,7 @@ class RunState:
             "metrics": {name: _json_number(value) for name, value in self.metrics.items()},
             "tags": self.tags,
             "datasets": self.datasets,
-            "checkpoints": self.checkpoints,
+            "checkpoints": [one for one in self.checkpoints if (self.directory.checkpoints / one["folder"]).is_dir()],
             "evaluations": self.evaluations,
             "model": self.model,
             "trackers": {

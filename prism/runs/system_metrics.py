@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from prism.runs.delivery import Delivery
+from prism.runs.identity import now
 from prism.runs.journal import JournalWriter, number
 from prism.runs.state import TERMINAL
 
@@ -12,8 +13,10 @@ SAMPLE_SECONDS = 10.0
 
 
 def sample_system_metrics(delivery: Delivery, journal: JournalWriter, *, stop: threading.Event) -> None:
-    """Journal what the trackers can measure (`system_metrics() -> {name: value}`), every ten seconds of the run."""
-    step = 0
+    """Journal what the trackers can measure (`system_metrics() -> {name: value}`), every ten seconds of the run.
+
+    Their step is the age of the run in seconds.
+    """
     while not stop.wait(SAMPLE_SECONDS):
         for channel in delivery.channels:
             measure = getattr(channel.tracker, "system_metrics", None)  # an ability that not every tracker has
@@ -21,6 +24,6 @@ def sample_system_metrics(delivery: Delivery, journal: JournalWriter, *, stop: t
             if delivery.live.state.status in TERMINAL:  # asked after measuring: what comes later is not delivered
                 return
             if values:
-                journal.write("metrics", {"step": step, "metrics": values})
-                step += 1
+                seconds = (now() - delivery.live.state.started) // 1000  # later attempts go on from there
+                journal.write("metrics", {"step": seconds, "metrics": values})
                 break

@@ -21,6 +21,7 @@ from prism.runs.journal import JournalWriter
 from prism.runs.projection import Follower
 
 LEASE_SECONDS = 90.0
+_POLL_SECONDS = 0.5
 
 
 @define
@@ -64,6 +65,8 @@ class Watch:
         for worker in self.workers.values():
             if worker.pidfd is not None and not worker.ended:
                 poll.register(worker.pidfd, select.POLLIN)
+        if any(worker.pidfd is None and not worker.ended for worker in self.workers.values()):
+            seconds = min(seconds, _POLL_SECONDS)  # nothing wakes us at the death of these
         poll.poll(seconds * 1000)
         dead = [file for file, worker in self.workers.items() if not worker.ended and _is_dead(worker)]
         self._read()  # its last words, said between the first reading and its death
@@ -113,8 +116,8 @@ class Watch:
 
 
 def _open_pidfd(process: ProcessIdentity) -> int | None:
-    """A descriptor that becomes readable when the process ends; None if it is elsewhere or gone."""
-    if not process.is_here():
+    """A descriptor that becomes readable when the process ends; None if it is elsewhere or gone, or on macOS."""
+    if not process.is_here() or not hasattr(os, "pidfd_open"):
         return None
     try:
         descriptor = os.pidfd_open(process.pid)
