@@ -31,6 +31,7 @@ class KeptFiles:
 
     run: Path
     stem: str
+    _pid: int = field(factory=os.getpid)
     _count: Iterator[int] = field(factory=lambda: itertools.count(1))
 
     def keep(self, source: Path, *, name: str) -> dict[str, Any]:
@@ -51,7 +52,9 @@ class KeptFiles:
         return self._facts(target, name, stored=target.relative_to(self.run).as_posix())
 
     def _new(self, name: str) -> Path:
-        return self.run / "files" / f"{self.stem}-{next(self._count)}" / name
+        pid = os.getpid()
+        stem = self.stem if pid == self._pid else f"{self.stem}-p{pid}"  # a fork counts on from the same number
+        return self.run / "files" / f"{stem}-{next(self._count)}" / name
 
     def _facts(self, kept: Path, name: str, *, stored: str) -> dict[str, Any]:
         if stored:

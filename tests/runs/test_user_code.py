@@ -170,6 +170,36 @@ def test_a_process_that_the_script_starts_joins_the_run(project: Any) -> None:
     assert project.state().metrics == {"child": 1.0} and len(project.runs()) == 1
 
 
+def test_a_forked_process_logs_beside_its_parent(project: Any) -> None:
+    project.write(
+        "train.py",
+        """
+        import multiprocessing
+        import prism
+
+        def child(run):
+            run.log_metrics({"child": 2})
+            run.log_text("of the child", name="note.txt")
+
+        @prism.experiment
+        def train(run):
+            run.log_text("before", name="note.txt")
+            process = multiprocessing.get_context("fork").Process(target=child, args=(run,))
+            process.start()
+            run.log_text("of the parent", name="note.txt")
+            run.log_metrics({"parent": 1})
+            process.join()
+            assert process.exitcode == 0
+        """,
+    )
+    done = project.prism("run", "train.py")
+    assert done.code == 0, done.err
+    state = project.state()
+    assert (state.status, state.metrics, state.damage) == ("FINISHED", {"parent": 1.0, "child": 2.0}, [])
+    kept = [(project.run().path / record.data["stored"]).read_text() for record in project.records("file")]
+    assert sorted(kept) == ["before", "of the child", "of the parent"]
+
+
 # ---------------------------------------------------------------- plain scripts
 
 
