@@ -32,6 +32,7 @@ LATE = {"cattrs", "ruamel", "rich", "msgspec", "semver", "packaging", "asyncio"}
 
 # Each part of the core, and the parts that it may import. A part always may import its own modules.
 FOUNDATIONS = {"errors", "version", "protocols"}
+RUNNING = {*FOUNDATIONS, "config", "data", "evaluation", "launch", "journal", "plugins", "project", "providers"}
 MAY_IMPORT = {
     "errors": set(),
     "version": set(),
@@ -45,11 +46,14 @@ MAY_IMPORT = {
     "entrypoints": FOUNDATIONS,
     "registration": {*FOUNDATIONS, "hookspecs", "providers"},
     "plugins": {*FOUNDATIONS, "hookspecs", "providers", "config", "entrypoints", "registration"},
-    "runs": {*FOUNDATIONS, "config", "data", "evaluation", "launch", "plugins", "providers"},
-    "cli": {*FOUNDATIONS, "config", "data", "evaluation", "launch", "entrypoints", "plugins", "runs", "providers"},
+    "journal": FOUNDATIONS,
+    "project": {*FOUNDATIONS, "config", "plugins"},
+    "delivery": {*FOUNDATIONS, "config", "journal", "project"},
+    "runs": {*RUNNING, "delivery"},
+    "cli": {*RUNNING, "delivery", "runs", "entrypoints"},
     "__init__": {"runs", *FOUNDATIONS},
     "__main__": {"cli"},
-    "testing": {*FOUNDATIONS, "hookspecs", "providers", "plugins", "config", "runs", "data", "evaluation", "launch"},
+    "testing": {*RUNNING, "hookspecs", "delivery", "runs"},
 }
 PUBLIC = re.compile(
     r"prism(\.(errors|hookspecs|protocols|providers|version|config|data|evaluation|launch|testing)(\..*)?)?"

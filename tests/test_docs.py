@@ -18,12 +18,12 @@ import pytest
 import prism.protocols
 from prism.cli.main import cli
 from prism.config import load
+from prism.journal.directory import RunDirectory
+from prism.journal.state import read_state, write_run_summary
 from prism.plugins import Plugins
+from prism.project import open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
-from prism.runs.directory import RunDirectory
 from prism.runs.handle import Run
-from prism.runs.project import open_project
-from prism.runs.state import read_state, write_run_summary
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

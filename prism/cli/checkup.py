@@ -23,7 +23,7 @@ from prism.plugins import EXTRAS, PluginRecord
 from prism.version import VERSION
 
 if TYPE_CHECKING:
-    from prism.runs.project import Project
+    from prism.project import Project
 
 MOUNTS = Path("/proc/self/mountinfo")
 GIB = 1 << 30

@@ -21,7 +21,7 @@ from prism.evaluation.summary import summary_text
 from prism.protocols import DatasetVersion, Evaluator
 
 if TYPE_CHECKING:
-    from prism.runs.project import Project
+    from prism.project import Project
 
 _DEFAULT_EVALUATORS = ("rouge", "bleu")
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from prism.data.digest import digest_files, manifest_digest
+from prism.delivery.channels import open_registry
 from prism.errors import DataError, UsageError
+from prism.journal.directory import RunDirectory, find_run, list_runs
 from prism.protocols import ModelRegistry, ModelVersion
-from prism.runs.delivery import open_registry
-from prism.runs.directory import RunDirectory, find_run, list_runs
 
 if TYPE_CHECKING:
-    from prism.runs.project import Project
+    from prism.project import Project
 
 
 @frozen

@@ -11,9 +11,9 @@ import click
 
 from prism.cli.output import data, document, table
 from prism.cli.session import Session, pass_session
+from prism.delivery.channels import open_registry
 from prism.errors import WorkFailed
 from prism.protocols import ModelRegistry, ModelVersion
-from prism.runs.delivery import open_registry
 
 _DIGEST = 19  # "sha256:" and twelve hex digits, enough to tell versions apart by eye
 

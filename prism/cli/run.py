@@ -15,10 +15,10 @@ from prism.cli.session import Session
 from prism.errors import UsageError
 
 if TYPE_CHECKING:
-    from prism.runs.directory import RunDirectory
+    from prism.journal.directory import RunDirectory
+    from prism.journal.state import RunState
+    from prism.project import Project
     from prism.runs.execute import RunRequest
-    from prism.runs.project import Project
-    from prism.runs.state import RunState
 
 
 class _ScriptCommand(click.Command):
@@ -133,7 +133,7 @@ def _request(ctx: click.Context, target: str, project: Project, options: dict[st
 
 
 def _show_plan(request: RunRequest, project: Project, *, form: str) -> None:
-    from prism.runs.directory import RunDirectory, runs_folder
+    from prism.journal.directory import RunDirectory, runs_folder
     from prism.runs.execute import describe_topology, plan_run
     from prism.runs.foreign import Place
 

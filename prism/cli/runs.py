@@ -14,8 +14,8 @@ import click
 from prism.cli.output import data, document, table, warn
 from prism.cli.session import Session, pass_session
 from prism.errors import UsageError
-from prism.runs.directory import RunDirectory, find_run, list_runs
-from prism.runs.state import TERMINAL, read_overview, read_state
+from prism.journal.directory import RunDirectory, find_run, list_runs
+from prism.journal.state import TERMINAL, read_overview, read_state
 
 FOLLOW_SECONDS = 0.5
 

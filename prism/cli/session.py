@@ -14,7 +14,7 @@ from prism.errors import EnvironmentUnfit, UsageError
 
 if TYPE_CHECKING:
     from prism.plugins import Plugins
-    from prism.runs.project import Project
+    from prism.project import Project
 
 CONFIG_NAME = "sais_foundation.yaml"
 
@@ -73,9 +73,9 @@ class Session:
     def load_project(self, file: Path | None = None, *, overrides: Sequence[str] = ()) -> Project:
         """The project of `file`, or the one found from `start`, with its plugins and its configuration.
 
-        Raises as `prism.runs.project.open_project`.
+        Raises as `prism.project.open_project`.
         """
-        from prism.runs.project import open_project
+        from prism.project import open_project
 
         return open_project(file, overrides=overrides, off=self.off, start=self.start)
 

@@ -17,8 +17,8 @@ from prism.errors import PrismError
 @pass_session
 def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
     """Deliver what is pending of the runs named, or of all runs of the project."""
-    from prism.runs.directory import RunDirectory, find_run, list_runs
-    from prism.runs.syncing import follow, sync_run
+    from prism.delivery.syncing import follow, sync_run
+    from prism.journal.directory import RunDirectory, find_run, list_runs
 
     folder = session.folder()
 

@@ -6,20 +6,18 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from prism.errors import EnvironmentUnfit
+from prism.journal.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
+from prism.journal.identity import new_run_id
+from prism.journal.opening import open_journal
+from prism.project import Project
 from prism.protocols import Ranks
-from prism.runs.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
 from prism.runs.handle import Run
-from prism.runs.identity import ProcessIdentity, new_run_id
-from prism.runs.journal import FORMAT, JournalWriter
-from prism.runs.project import Project
 from prism.runs.provenance import collect_provenance
 from prism.runs.ranks import Alone, ByFiles
 from prism.runs.signals import StopRequest
-from prism.version import VERSION
 
 
 def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:
@@ -44,22 +42,6 @@ def keep_origin(directory: RunDirectory, project: Project, *, attempt: int) -> N
         raise EnvironmentUnfit(
             f"cannot write to {directory.path}: {error.strerror}", hint="make room first; nothing was started"
         ) from error
-
-
-def open_journal(
-    directory: RunDirectory, stem: str, *, role: str, facts: Mapping[str, Any] | None = None
-) -> JournalWriter:
-    """Begin a journal file of this process with its `start` record.
-
-    A name that is taken already (a second process of the same rank) gets the pid appended.
-    """
-    try:
-        journal = _create(directory.journal / f"{stem}.jsonl")
-    except FileExistsError:
-        journal = _create(directory.journal / f"{stem}-p{os.getpid()}.jsonl")
-    start = {"format": FORMAT, "role": role, "prism": VERSION, "process": ProcessIdentity.mine().dump()}
-    journal.write("start", {**start, **(facts or {})})
-    return journal
 
 
 def enter_attempt(
@@ -124,16 +106,3 @@ def describe_run(
     say("run", facts)
     if tags:
         say("tags", {"tags": {str(key): str(value) for key, value in tags.items()}})
-
-
-def _create(path: Path) -> JournalWriter:
-    try:
-        return JournalWriter(path, warn=_warn)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise EnvironmentUnfit(f"cannot begin the journal {path}: {error.strerror}") from error
-
-
-def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}\n")

@@ -12,7 +12,7 @@ from prism.errors import DataError
 from prism.protocols import DatasetFile, DatasetVersion
 
 if TYPE_CHECKING:
-    from prism.runs.project import Project
+    from prism.project import Project
 
 
 @frozen

@@ -17,10 +17,10 @@ from prism.evaluation.evaluate import evaluate_set
 from prism.evaluation.questions import Questions, check_names, read_questions
 from prism.evaluation.results import Evaluation
 from prism.evaluation.summary import summary_text
+from prism.project import Project
 from prism.protocols import Evaluator, Predictor
 from prism.runs.handle import Run
 from prism.runs.progress import Progress, progress
-from prism.runs.project import Project
 
 
 @frozen

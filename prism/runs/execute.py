@@ -13,19 +13,20 @@ from types import FrameType
 
 from attrs import frozen
 
+from prism.delivery.claim import Claim
+from prism.delivery.node import start_node_process
 from prism.errors import EnvironmentUnfit, UsageError
+from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
+from prism.journal.live import LiveState
+from prism.journal.opening import open_journal
+from prism.journal.state import TERMINAL, RunState, read_state
 from prism.launch.topology import detect
+from prism.project import Project
 from prism.protocols import Job, LaunchPlan, Topology
-from prism.runs.beginning import begin_run, keep_origin, open_journal
-from prism.runs.claim import Claim
-from prism.runs.directory import RunDirectory, parse_journal_name, remove_run_directory
+from prism.runs.beginning import begin_run, keep_origin
 from prism.runs.foreign import Place, join_foreign_launch
-from prism.runs.live import LiveState
-from prism.runs.node import start_node_process
 from prism.runs.output import CapturedOutput, OutputLog
 from prism.runs.preflight import check_before_run
-from prism.runs.project import Project
-from prism.runs.state import TERMINAL, RunState, read_state
 from prism.runs.worker import WorkerJob
 
 SILENT_SECONDS = 10.0

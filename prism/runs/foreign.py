@@ -14,10 +14,10 @@ from pathlib import Path
 from attrs import frozen
 
 from prism.errors import EnvironmentUnfit, UsageError
+from prism.journal.directory import RunDirectory, runs_folder
+from prism.journal.identity import ProcessIdentity, new_run_id
+from prism.project import Project
 from prism.runs.beginning import begin_run
-from prism.runs.directory import RunDirectory, runs_folder
-from prism.runs.identity import ProcessIdentity, new_run_id
-from prism.runs.project import Project
 
 PATIENCE_SECONDS = 60.0
 

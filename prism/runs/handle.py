@@ -16,13 +16,13 @@ import attrs
 
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import PrismError, Stopped, UsageError
+from prism.journal.directory import RunDirectory, write_whole
+from prism.journal.records import JournalWriter, number
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
-from prism.runs.directory import RunDirectory, write_whole
 from prism.runs.ending import ending_of, summary_of, write_traceback
 from prism.runs.files import KeptFiles, keep_folder, matching_files
-from prism.runs.journal import JournalWriter, number
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
 from prism.runs.values import artifact_name, flatten
@@ -31,7 +31,7 @@ from prism.runs.weights import non_finite_tensors
 if TYPE_CHECKING:
     from prism.config import Configuration
     from prism.config.parameters import Parameters
-    from prism.runs.project import Project
+    from prism.project import Project
 
 _WORDS = ("params", "tags", "run")  # kinds of records that hold people's words, where a secret may stand
 

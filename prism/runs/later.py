@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prism.runs.beginning import begin_run, describe_run, enter_attempt, open_journal
-from prism.runs.directory import RunDirectory
+from prism.delivery.node import start_node_process
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import new_run_id
+from prism.journal.live import LiveState
+from prism.journal.opening import open_journal
+from prism.journal.state import read_state
+from prism.project import Project
+from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.handle import Run
-from prism.runs.identity import new_run_id
-from prism.runs.live import LiveState
-from prism.runs.node import start_node_process
-from prism.runs.project import Project
-from prism.runs.state import read_state
 
 PATIENCE_SECONDS = 15.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from prism.runs.directory import RunDirectory
-from prism.runs.state import read_state
+from prism.journal.directory import RunDirectory
+from prism.journal.state import read_state
 
 
 def render_run(directory: RunDirectory) -> str:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prism.errors import EnvironmentUnfit
-from prism.runs.project import Project
+from prism.project import Project
 
 if TYPE_CHECKING:
     from prism.config import Configuration

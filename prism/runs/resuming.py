@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from prism.config import Configuration
+from prism.journal.directory import RunDirectory, find_run, list_runs
+from prism.journal.state import read_overview
 from prism.runs.checkpoints import published_checkpoints
-from prism.runs.directory import RunDirectory, find_run, list_runs
-from prism.runs.state import read_overview
 
 UNFINISHED = ("FAILED", "KILLED")
 

@@ -16,14 +16,14 @@ from typing import Any, NoReturn, TypeVar
 import attrs
 from attrs import define
 
+from prism.delivery.node import start_node_process
 from prism.errors import UsageError, WorkFailed
+from prism.journal.directory import RunDirectory
+from prism.project import open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
-from prism.runs.directory import RunDirectory
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run
-from prism.runs.node import start_node_process
-from prism.runs.project import open_project
 from prism.runs.usercode import EXPERIMENT_MARK
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prism.errors import UsageError
-from prism.runs.journal import number
+from prism.journal.records import number
 
 
 def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from attrs import frozen
 
 from prism.errors import EnvironmentUnfit, PrismError, Stopped
+from prism.journal.directory import RunDirectory
+from prism.project import Project, open_project
 from prism.runs.beginning import describe_run, enter_attempt
-from prism.runs.directory import RunDirectory
 from prism.runs.ending import ending_of
 from prism.runs.evaluating import evaluate_run, load_questions
 from prism.runs.handle import Run
-from prism.runs.project import Project, open_project
 from prism.runs.signals import StopRequest
 from prism.runs.start import host
 from prism.runs.usercode import call_experiment, is_task, load_object, make, parse_target, run_script

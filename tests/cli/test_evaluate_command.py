@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from prism.cli.main import main
-from prism.runs.directory import RunDirectory, list_runs
-from prism.runs.project import open_project
+from prism.journal.directory import RunDirectory, list_runs
+from prism.journal.state import read_state
+from prism.project import open_project
 from prism.runs.start import start_run
-from prism.runs.state import read_state
 
 PLUGIN = '''
 from prism.hookspecs import hookimpl

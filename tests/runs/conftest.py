@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from attrs import define, field, frozen
 
+from prism.journal.directory import RunDirectory, list_runs
+from prism.journal.records import read_journal
+from prism.journal.state import RunState, read_state
 from prism.protocols import Record
-from prism.runs.directory import RunDirectory, list_runs
-from prism.runs.journal import read_journal
-from prism.runs.state import RunState, read_state
 
 UNTRACKED = "foundation: {experiment_name: real}\nml: {enabled: false}\n"
 OTHERS = ("PRISM", "MLFLOW", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC", "PET_", "SLURM_", "OMPI_")

@@ -13,10 +13,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from prism.journal.records import read_journal
+from prism.project import open_project
 from prism.runs.beginning import begin_run, enter_attempt
 from prism.runs.handle import Run
-from prism.runs.journal import read_journal
-from prism.runs.project import open_project
 from prism.runs.signals import StopRequest
 
 FACTS = {

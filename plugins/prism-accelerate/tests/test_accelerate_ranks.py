@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from prism.errors import UsageError
+from prism.project import open_project
 from prism.protocols import Job, Topology
 from prism.runs.beginning import begin_run
-from prism.runs.project import open_project
 from prism_accelerate.contents import Position, TrainerState, load_state, save_state
 from prism_accelerate.launcher import AccelerateLauncher
 from prism_accelerate.trainer import AccelerateTrainer
@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from prism.errors import PrismError, Stopped
 from prism.runs.beginning import enter_attempt
-from prism.runs.directory import RunDirectory
-from prism.runs.project import open_project
+from prism.journal.directory import RunDirectory
+from prism.project import open_project
 from prism.runs.signals import StopRequest
 from prism_accelerate.trainer import AccelerateTrainer
 

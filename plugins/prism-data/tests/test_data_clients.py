@@ -15,8 +15,8 @@ import pytest
 from prism.data.digest import digest_files, manifest_digest
 from prism.data.reading import read_records
 from prism.errors import DataError, EnvironmentUnfit, UsageError
+from prism.project import open_project
 from prism.protocols import DataClient, DatasetVersion
-from prism.runs.project import open_project
 from prism_data import plugin
 from prism_data.cpfs import CpfsClient
 from prism_data.local import LocalClient

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
+from prism.journal.directory import RunDirectory, parse_journal_name
+from prism.journal.identity import ProcessIdentity
+from prism.journal.projection import Follower
+from prism.journal.records import JournalWriter
 from prism.protocols import Record
-from prism.runs.directory import RunDirectory, parse_journal_name
-from prism.runs.identity import ProcessIdentity
-from prism.runs.journal import JournalWriter
-from prism.runs.projection import Follower
 
 LEASE_SECONDS = 90.0
 _POLL_SECONDS = 0.5

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 from attrs import define, field
 
+from prism.journal.directory import RunDirectory, parse_journal_name
+from prism.journal.records import Damage, parse_number, read_journal
 from prism.protocols import Record
-from prism.runs.directory import RunDirectory, parse_journal_name
-from prism.runs.journal import Damage, parse_number, read_journal
 
 DELIVERABLE = frozenset({"params", "tags", "metrics", "dataset", "file", "checkpoint", "model", "evaluation"})
 

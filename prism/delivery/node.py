@@ -20,17 +20,17 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.runs.beginning import open_journal
-from prism.runs.claim import Claim
-from prism.runs.delivery import Delivery
-from prism.runs.directory import RunDirectory
-from prism.runs.identity import ProcessIdentity
-from prism.runs.journal import JournalWriter
-from prism.runs.live import LiveState
-from prism.runs.project import Project, as_overrides, open_project
-from prism.runs.state import RunState, write_run_summary
-from prism.runs.system_metrics import sample_system_metrics
-from prism.runs.watch import Watch
+from prism.delivery.channels import Delivery
+from prism.delivery.claim import Claim
+from prism.delivery.system_metrics import sample_system_metrics
+from prism.delivery.watch import Watch
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity
+from prism.journal.live import LiveState
+from prism.journal.opening import open_journal
+from prism.journal.records import JournalWriter
+from prism.journal.state import RunState, write_run_summary
+from prism.project import Project, as_overrides, open_project
 
 LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 600.0
@@ -42,7 +42,7 @@ def start_node_process(directory: RunDirectory, project: Project) -> None:
     try:
         with (directory.logs / f"node-{ProcessIdentity.mine().key()}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prism.runs.node", str(directory.path)],
+                [sys.executable, "-m", "prism.delivery.node", str(directory.path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -125,7 +125,7 @@ def _write_cache(state: RunState) -> None:
 
 
 def main() -> None:
-    """`python -m prism.runs.node RUN_DIRECTORY`, with `{"secrets":…}` on standard input."""
+    """`python -m prism.delivery.node RUN_DIRECTORY`, with `{"secrets":…}` on standard input."""
     os.nice(5)  # the training comes first
     directory = RunDirectory(Path(sys.argv[1]))
     hello = json.loads(sys.stdin.buffer.read())

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from prism.errors import UsageError
-from prism.runs.directory import RunDirectory, create_run_directory, find_run, list_runs
-from prism.runs.identity import ProcessIdentity
-from prism.runs.journal import JournalWriter
-from prism.runs.state import read_overview, read_state, write_run_summary
+from prism.journal.directory import RunDirectory, create_run_directory, find_run, list_runs
+from prism.journal.identity import ProcessIdentity
+from prism.journal.records import JournalWriter
+from prism.journal.state import read_overview, read_state, write_run_summary
 
 ELSEWHERE = ProcessIdentity("node7", "another-boot/pid:[1]", 12, 99)
 
@@ -80,7 +80,7 @@ def test_a_node_out_of_sight_is_running_and_then_lost(directory: RunDirectory, m
     worker(directory, "a1-rank0", ELSEWHERE)
     assert read_state(directory).status == "RUNNING"
     later = read_state(directory).processes["a1-rank0"].last_time + 91_000
-    monkeypatch.setattr("prism.runs.state.now", lambda: later)
+    monkeypatch.setattr("prism.journal.state.now", lambda: later)
     assert read_state(directory).status == "LOST"
 
 

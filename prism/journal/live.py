@@ -6,10 +6,10 @@ from pathlib import Path
 
 from attrs import define, field
 
-from prism.runs.directory import RunDirectory
-from prism.runs.journal import read_journal
-from prism.runs.projection import Follower
-from prism.runs.state import RunState, apply_records, settle
+from prism.journal.directory import RunDirectory
+from prism.journal.projection import Follower
+from prism.journal.records import read_journal
+from prism.journal.state import RunState, apply_records, settle
 
 
 @define

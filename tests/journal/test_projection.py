@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from prism.runs.directory import RunDirectory, create_run_directory
-from prism.runs.journal import JournalWriter
-from prism.runs.projection import Follower, Projection
+from prism.journal.directory import RunDirectory, create_run_directory
+from prism.journal.projection import Follower, Projection
+from prism.journal.records import JournalWriter
 
 
 @pytest.fixture

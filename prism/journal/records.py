@@ -22,8 +22,8 @@ from typing import Any
 
 from attrs import frozen
 
+from prism.journal.identity import ProcessIdentity, now
 from prism.protocols import Record
-from prism.runs.identity import ProcessIdentity, now
 
 FORMAT = 1
 ROOM_BYTES = 8192

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism.runs.journal import JournalWriter, number, parse_number, read_journal, torn_tail
+from prism.journal.records import JournalWriter, number, parse_number, read_journal, torn_tail
 
 
 def write_some(path: Path, count: int = 5) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from prism.runs.delivery import Delivery
-from prism.runs.identity import now
-from prism.runs.journal import JournalWriter, number
-from prism.runs.state import TERMINAL
+from prism.delivery.channels import Delivery
+from prism.journal.identity import now
+from prism.journal.records import JournalWriter, number
+from prism.journal.state import TERMINAL
 
 SAMPLE_SECONDS = 10.0
 

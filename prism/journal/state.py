@@ -10,11 +10,11 @@ from typing import Any
 
 from attrs import define, field
 
+from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
+from prism.journal.identity import ProcessIdentity, now
+from prism.journal.projection import DELIVERABLE, Follower
+from prism.journal.records import Damage, parse_number, read_journal
 from prism.protocols import Record
-from prism.runs.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
-from prism.runs.identity import ProcessIdentity, now
-from prism.runs.journal import Damage, parse_number, read_journal
-from prism.runs.projection import DELIVERABLE, Follower
 
 TERMINAL = ("FINISHED", "KILLED", "FAILED")  # the worst of several processes' ends is the run's
 LEASE_MS = 90_000

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from prism.config import Configuration
+from prism.delivery.channels import Delivery
+from prism.delivery.claim import Claim
+from prism.delivery.node import reopen_project
+from prism.delivery.watch import Watch
 from prism.errors import PrismError, Unreachable
-from prism.runs.beginning import open_journal
-from prism.runs.claim import Claim
-from prism.runs.delivery import Delivery
-from prism.runs.directory import RunDirectory
-from prism.runs.identity import ProcessIdentity, now
-from prism.runs.live import LiveState
-from prism.runs.node import reopen_project
-from prism.runs.project import open_project
-from prism.runs.state import TERMINAL, RunState, read_state, write_run_summary
-from prism.runs.watch import Watch
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity, now
+from prism.journal.live import LiveState
+from prism.journal.opening import open_journal
+from prism.journal.state import TERMINAL, RunState, read_state, write_run_summary
+from prism.project import open_project
 
 PATIENCE_SECONDS = 60.0
 

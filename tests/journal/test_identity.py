@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prism.runs import identity
-from prism.runs.identity import ProcessIdentity, new_run_id
+from prism.journal.identity import ProcessIdentity, new_run_id
+from prism.journal import identity
 
 
 @pytest.fixture(params=["proc", "ps"])

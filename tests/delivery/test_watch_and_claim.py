@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from prism.runs.claim import Claim, still_mine
-from prism.runs.directory import RunDirectory, create_run_directory
-from prism.runs.identity import ProcessIdentity
-from prism.runs.journal import JournalWriter, read_journal
-from prism.runs.state import read_state
-from prism.runs.watch import Watch
+from prism.delivery.claim import Claim, still_mine
+from prism.delivery.watch import Watch
+from prism.journal.directory import RunDirectory, create_run_directory
+from prism.journal.identity import ProcessIdentity
+from prism.journal.records import JournalWriter, read_journal
+from prism.journal.state import read_state
 
 ELSEWHERE = ProcessIdentity("node7", "another-boot/pid:[1]", 12, 99)
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from prism.delivery.claim import still_mine
 from prism.errors import EnvironmentUnfit, GateRefused, PrismError
+from prism.journal.directory import RunDirectory
+from prism.journal.live import LiveState
+from prism.journal.projection import Follower, Projection
+from prism.journal.records import JournalWriter
+from prism.journal.state import TERMINAL
+from prism.project import Project
 from prism.protocols import ModelRegistry, Record, RunRef, TrackedRun, Tracker
-from prism.runs.claim import still_mine
-from prism.runs.directory import RunDirectory
-from prism.runs.journal import JournalWriter
-from prism.runs.live import LiveState
-from prism.runs.project import Project
-from prism.runs.projection import Follower, Projection
-from prism.runs.state import TERMINAL
 
 if TYPE_CHECKING:
     from prism.config import Named

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from attrs import define
 
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity
+from prism.journal.records import FORMAT, JournalWriter, read_journal
 from prism.protocols import Record
-from prism.runs.directory import RunDirectory
-from prism.runs.identity import ProcessIdentity
-from prism.runs.journal import FORMAT, JournalWriter, read_journal
 
 LEASE_SECONDS = 90.0
 

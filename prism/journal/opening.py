@@ -1,0 +1,44 @@
+"""Beginning a journal file: its name, and its first record, which says whose it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prism.errors import EnvironmentUnfit
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity
+from prism.journal.records import FORMAT, JournalWriter
+from prism.version import VERSION
+
+
+def open_journal(
+    directory: RunDirectory, stem: str, *, role: str, facts: Mapping[str, Any] | None = None
+) -> JournalWriter:
+    """Begin a journal file of this process with its `start` record.
+
+    A name that is taken already (a second process of the same rank) gets the pid appended.
+    """
+    try:
+        journal = _create(directory.journal / f"{stem}.jsonl")
+    except FileExistsError:
+        journal = _create(directory.journal / f"{stem}-p{os.getpid()}.jsonl")
+    start = {"format": FORMAT, "role": role, "prism": VERSION, "process": ProcessIdentity.mine().dump()}
+    journal.write("start", {**start, **(facts or {})})
+    return journal
+
+
+def _create(path: Path) -> JournalWriter:
+    try:
+        return JournalWriter(path, warn=_warn)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise EnvironmentUnfit(f"cannot begin the journal {path}: {error.strerror}") from error
+
+
+def _warn(message: str) -> None:
+    sys.stderr.write(f"warning: {message}\n")
