@@ -24,6 +24,11 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
     return "FAILED", getattr(error, "exit_code", 1)
 
 
+def speaks_for_itself(error: BaseException) -> bool:
+    """Whether `prism run` shows the traceback of `error`, so that the log of the output has it."""
+    return isinstance(error, Exception) and not isinstance(error, PrismError)
+
+
 def summary_of(error: BaseException) -> str:
     """One line for `error`: the message of one that explains itself, type and text of any other."""
     text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prism.data.digest import digest_files, manifest_digest
-from prism.errors import PrismError, Stopped, UsageError
+from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory, write_whole
 from prism.journal.records import JournalWriter, number
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
-from prism.runs.ending import ending_of, summary_of, write_traceback
+from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
 from prism.runs.files import KeptFiles, keep_folder, matching_files
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
@@ -250,7 +250,7 @@ class Run:
             self._log_configured_artifacts()
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
         message = self.config.redact(summary_of(error)) if error else ""
-        if error is not None and not isinstance(error, PrismError):
+        if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
             write_traceback(
                 error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact
             )

@@ -15,7 +15,7 @@ from prism.errors import EnvironmentUnfit, PrismError, Stopped
 from prism.journal.directory import RunDirectory
 from prism.project import Project, open_project
 from prism.runs.beginning import describe_run, enter_attempt
-from prism.runs.ending import ending_of
+from prism.runs.ending import ending_of, speaks_for_itself
 from prism.runs.evaluating import evaluate_run, load_questions
 from prism.runs.handle import Run
 from prism.runs.signals import StopRequest
@@ -118,12 +118,10 @@ def _report(error: BaseException, run: Run, *, debug: bool) -> None:
     """What went wrong, on stderr: a message for errors that explain themselves, a traceback for others."""
     if isinstance(error, SystemExit) and isinstance(error.code, str):
         sys.stderr.write(run.config.redact(f"{error.code}\n"))  # as Python itself would say it
-    if isinstance(error, (Stopped, KeyboardInterrupt, SystemExit)):
-        return
-    if isinstance(error, PrismError) and not debug:
-        sys.stderr.write(run.config.redact(f"error: {error}\n"))
-    else:
+    if speaks_for_itself(error) or (debug and isinstance(error, PrismError)):
         sys.stderr.write(run.config.redact("".join(traceback.format_exception(error))))
+    elif isinstance(error, PrismError):
+        sys.stderr.write(run.config.redact(f"error: {error}\n"))
 
 
 def _enter(job: WorkerJob, stop: StopRequest) -> tuple[Run, Project]:

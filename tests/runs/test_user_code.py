@@ -246,7 +246,16 @@ def test_a_failure_is_told_once_with_its_traceback_in_the_log(project: Any) -> N
     assert done.err.count("ValueError: wrong shape") == 1
     assert 'train.py", line 3, in work' in project.log()
     shown = project.prism("runs", "logs", state.run_id)
-    assert shown.code == 0 and "ValueError: wrong shape" in shown.out
+    assert shown.code == 0 and shown.out.count("ValueError: wrong shape") == 1
+
+
+def test_an_error_that_explains_itself_has_its_traceback_in_the_log(project: Any) -> None:
+    project.write("train.py", "def work(run):\n    run.dataset('nowhere.jsonl')\n")
+    done = project.prism("run", "train.py:work")
+    assert done.code == 1 and "there is no dataset 'nowhere.jsonl'" in done.err and "Traceback" not in done.err
+    assert 'train.py", line 2, in work' in project.log()
+    debugged = project.prism("--debug", "run", "train.py:work")
+    assert debugged.code == 1 and 'train.py", line 2, in work' in debugged.err
 
 
 @pytest.mark.parametrize(
