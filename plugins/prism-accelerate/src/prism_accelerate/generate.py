@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,10 @@ class Answering:
             mask[row, longest - len(prompt) :] = 1
         rooms = [self._room_after(prompt) for prompt in prompts]
         model: Any = self.model
+        config = copy(self.config)
+        config.max_new_tokens = max(rooms)
         made = model.generate(
-            input_ids=ids.to(self.device),
-            attention_mask=mask.to(self.device),
-            generation_config=self.config,
-            max_new_tokens=max(rooms),
+            input_ids=ids.to(self.device), attention_mask=mask.to(self.device), generation_config=config
         )
         return [self._read(row[:room]) for row, room in zip(made[:, longest:].tolist(), rooms, strict=True)]
 
