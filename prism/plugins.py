@@ -240,14 +240,17 @@ class Plugins:
         near = difflib.get_close_matches(name, choices, n=1)
         failed = [record for record in self.records if record.state == "failed"]
         listed = f"the {_words(kind)}s here are: {', '.join(choices) or 'none'}"
-        message = f"no plugin provides a {_words(kind)} named {name!r}"
+        message = f"no plugin provides {'an' if kind[0] in 'aeiou' else 'a'} {_words(kind)} named {name!r}"
+        if self.off:
+            listed += f"; switched off: {', '.join(sorted(self.off))}"
         if near:
             return UnknownProvider(message, hint=f"did you mean {near[0]!r}? {listed}")
         if failed:
             return EnvironmentUnfit(f"{message}, but {'; '.join(map(_state, failed))}", hint=listed)
         extra = EXTRAS.get((kind, name))
         if extra:
-            return EnvironmentUnfit(message, hint=f"pip install 'sais-prism-core[{extra}]'")
+            hint = f"pip install 'sais-prism-core[{extra}]'"
+            return EnvironmentUnfit(message, hint=f"{hint}, unless {listed}" if self.off else hint)
         return UnknownProvider(message, hint=listed)
 
 

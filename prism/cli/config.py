@@ -13,7 +13,7 @@ import click
 from prism.cli.output import data, document, talk
 from prism.cli.session import Session, pass_session
 from prism.config import Configuration, ConfigurationError, Problem, load, locate_config, peek_plugins
-from prism.plugins import KINDS, Plugins
+from prism.plugins import Plugins
 
 _JSON = click.option("--json", "form", flag_value="json", default="text", help="Print one JSON document.")
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -73,9 +73,7 @@ def schema(session: Session) -> None:
     """Print the JSON Schema (draft-07) of the core and of every plugin that is here."""
     from prism.config.schema import json_schema
 
-    plugins = session.plugins
-    kinds = {kind: {name: plugins.option_type(kind, name) for name in plugins.providers(kind)} for kind in KINDS}
-    document(json_schema(kinds))
+    document(json_schema(session.option_types()))
 
 
 def _split(file: Path | None, overrides: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:

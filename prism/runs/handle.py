@@ -7,14 +7,13 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prism.data.digest import digest_files, manifest_digest
 from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory, write_whole
 from prism.journal.records import JournalWriter, number
@@ -22,11 +21,11 @@ from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
 from prism.runs.datasets import Dataset, find_dataset
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
-from prism.runs.files import KeptFiles, keep_folder, matching_files
+from prism.runs.files import KeptFiles, matching_files
+from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
 from prism.runs.values import artifact_name, flatten
-from prism.runs.weights import non_finite_tensors
 
 if TYPE_CHECKING:
     from prism.config import Configuration
@@ -127,11 +126,13 @@ class Run:
                 if file.is_file():
                     self.log_artifact(file, name=f"{name or source.name}/{file.relative_to(source).as_posix()}")
             return
-        self.say("file", self._kept.keep(source, name=artifact_name(name or source.name)))
+        name = artifact_name(name or source.name)
+        self._keep(name, lambda: self._kept.keep(source, name=name))
 
     def log_text(self, text: str, *, name: str) -> None:
         """Keep a text as an artifact of that name."""
-        self.say("file", self._kept.keep_text(self.config.redact(text), name=artifact_name(name)))
+        name = artifact_name(name)
+        self._keep(name, lambda: self._kept.keep_text(self.config.redact(text), name=name))
 
     def log_model(self, folder: str | Path) -> None:
         """Keep a finished model folder whole; it is registered as `ml.model_repo` says once the run has succeeded.
@@ -140,16 +141,11 @@ class Run:
         """
         if self.rank > 0:
             return
-        target = self._directory.model
-        shutil.rmtree(target, ignore_errors=True)
-        keep_folder(Path(folder), target)
-        files = digest_files(target)
-        broken = non_finite_tensors(target)
-        if broken:
-            self.warn(f"the model has non-finite weights and will not be registered: {', '.join(broken[:5])}")
-        intent = None if broken else self._registration_intent()
-        size = sum(file.size for file in files)
-        self.say("model", {"path": "model", "digest": manifest_digest(files), "size": size, "register": intent})
+        kept = keep_model(Path(folder), self._directory.model)
+        if kept.non_finite:
+            self.warn(f"the model has non-finite weights and will not be registered: {', '.join(kept.non_finite[:5])}")
+        intent = None if kept.non_finite else registration_intent(self.config)
+        self.say("model", {"path": "model", "digest": kept.digest, "size": kept.size, "register": intent})
         self._journal.sync()
 
     def log_evaluation(
@@ -181,7 +177,8 @@ class Run:
         self.say("dataset", {**keys, "use": use})
         if self.rank == 0:
             self._datasets[f"{version.name}@{version.digest}"] = attrs.asdict(version)
-            write_whole(self._directory.datasets, json.dumps(list(self._datasets.values()), indent=1) + "\n")
+            with suppress(OSError):  # the journal has the digest; a full disk shall not end the training
+                write_whole(self._directory.datasets, json.dumps(list(self._datasets.values()), indent=1) + "\n")
 
     @contextmanager
     def checkpoint(self, *, step: int, keep: int | None = None) -> Iterator[Path]:
@@ -284,12 +281,14 @@ class Run:
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
         self._journal.write(kind, self.config.redactor.redact_values(data) if kind in _WORDS else data)
 
-    def _registration_intent(self) -> dict[str, Any] | None:
-        repo = self.config.ml.model_repo
-        if not repo.registers or not self.config.ml.enabled:
-            return None
-        tags = {str(key): str(value) for key, value in repo.tag.items()}
-        return {"name": repo.name, "version": repo.version, "tags": tags, "await": repo.await_registration_for}
+    def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:
+        """Record a kept file; one that the disk has no room for is said and not kept, and the work goes on."""
+        try:
+            facts = keep()
+        except OSError as error:
+            self.warn(f"the artifact {name} could not be kept in {self.directory}: {error.strerror}")
+        else:
+            self.say("file", facts)
 
     def _log_configured_artifacts(self) -> None:
         for pattern in self.config.ml.artifacts:

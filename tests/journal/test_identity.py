@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from prism.journal.identity import ProcessIdentity, new_run_id
 from prism.journal import identity
+from prism.journal.identity import ProcessIdentity, new_run_id
 
 
 @pytest.fixture(params=["proc", "ps"])

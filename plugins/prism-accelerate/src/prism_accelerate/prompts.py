@@ -12,6 +12,8 @@ from prism.errors import DataError
 
 def question(record: Mapping[str, Any]) -> str:
     """The instruction, and the input on lines of its own below it if there is one."""
+    if "instruction" not in record:
+        raise DataError(f"a record has no 'instruction': {str(record)[:80]}", hint="that is what the model is asked")
     instruction, extra = _text(record, "instruction"), _text(record, "input")
     return f"{instruction}\n{extra}" if extra else instruction
 
