@@ -10,17 +10,17 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from prism.delivery.claim import still_mine
-from prism.errors import EnvironmentUnfit, GateRefused, PrismError
+from prism.errors import EnvironmentUnfit, GateRefused, PrismError, WorkFailed
 from prism.journal.directory import RunDirectory
 from prism.journal.live import LiveState
-from prism.journal.projection import Follower, Projection
+from prism.journal.projection import Follower, Projection, is_told
 from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL
 from prism.project import Project
@@ -44,6 +44,7 @@ class Channel:
     is_open: bool = False
     closed: str = ""
     _position: dict[str, int] = field(factory=dict)
+    _read: dict[str, int] = field(factory=dict)
     _waiting: deque[Record] = field(factory=deque)
     _follower: Follower = field(init=False)
     _projection: Projection = field(init=False)
@@ -63,7 +64,15 @@ class Channel:
             self._send(tracker, batch)
             for _ in batch:
                 self._waiting.popleft()
+        self._pass_over()
         return moved
+
+    def settle(self, status: str, ended: int) -> None:
+        """Tell the tracker that the run has ended, or that it goes on after an end."""
+        if status in TERMINAL:
+            self.close(status, ended)
+        elif self.closed:
+            self.close("RUNNING", 0)
 
     def close(self, status: str, ended: int) -> None:
         """Tell the tracker the run's status when it has changed."""
@@ -83,8 +92,17 @@ class Channel:
         return tracker
 
     def _new_records(self) -> list[Record]:
-        projected = (self._projection.project(record) for record in self._follower.poll())
+        found = list(self._follower.poll())
+        self._read.update({record.file: record.seq for record in found if is_told(record)})
+        projected = map(self._projection.project, found)
         return [record for record in projected if record and record.seq > self._position.get(record.file, 0)]
+
+    def _pass_over(self) -> None:
+        """Count as delivered what there was nothing to tell of: points that an earlier attempt has told already."""
+        passed = {file: seq for file, seq in self._read.items() if seq > self._position.get(file, 0)}
+        if passed:
+            self._position = self._position | passed
+            self.delivery.say("tracker", {"tracker": self.named.name, "position": self._position, "problem": ""})
 
     def _send(self, tracker: Tracker, batch: tuple[Record, ...]) -> None:
         position = self._position | {record.file: record.seq for record in batch}
@@ -131,24 +149,38 @@ class Delivery:
         return state.status in TERMINAL and state.pending == 0 and (self.registered or not self._has_model())
 
     def step(self) -> bool:
-        """Deliver what there is now; returns whether anything moved. Raises `Unreachable`."""
+        """Deliver what there is now; returns whether anything moved.
+
+        Raises `Unreachable`, or what else held a tracker up, when all others have been served.
+        """
+        moved, failed = self._round()
+        for error in failed.values():
+            raise error
+        return moved
+
+    def _round(self) -> tuple[bool, dict[str, PrismError]]:
+        """Serve every tracker once: whether anything moved, and by name what holds up which."""
         if not still_mine(self.directory, self.journal):
             raise PrismError("another process has taken over the delivery")
         # The status first: everything that was said before it is then in what is delivered below.
         self.live.poll()
         status, ended = self.live.state.status, self.live.state.ended
-        moved = [channel.deliver() for channel in self.channels]
+        moved = False
+        failed: dict[str, PrismError] = {}
         for channel in self.channels:
-            if status in TERMINAL:
-                channel.close(status, ended)
-            elif channel.closed:
-                channel.close("RUNNING", 0)
-        if status == "FINISHED" and self._has_model() and not self.registered:
+            try:
+                moved = channel.deliver() or moved
+                channel.settle(status, ended)
+            except (Exception, SystemExit) as error:  # the plugin boundary: one tracker must not hold up the others
+                failed[channel.named.name] = _explained(error, channel.named.name)
+                self._report(error, (channel,))
+        register = status == "FINISHED" and self._has_model() and not self.registered
+        if register and not (self.channels and self.channels[0].named.name in failed):  # the registry is the first's
             self._register()
-            moved.append(True)
-        if any(moved):
+            moved = True
+        if moved:
             self.on_move()
-        return any(moved)
+        return moved, failed
 
     def run(self, *, wake: Path, stop: threading.Event) -> None:
         """Deliver until done or `stop`; pauses grow while a server is out of reach, `wake` ends one early."""
@@ -156,9 +188,12 @@ class Delivery:
         while not stop.is_set() and not self.is_done:
             woken = _touched(wake)
             try:
-                moved = self.step()
+                moved, failed = self._round()
+                held_up = bool(failed)
             except Exception as error:  # the plugin boundary: whatever it is, try again later and say so
-                self._report(error)
+                self._report(error, self.channels)
+                moved, held_up = False, True
+            if held_up:
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 pause = 0.0 if moved and self.live.poll().status in TERMINAL else IDLE_SECONDS
@@ -182,10 +217,10 @@ class Delivery:
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
         self.journal.write(kind, data)
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: BaseException, channels: Iterable[Channel]) -> None:
         text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
         problem = self.project.config.redact(text)
-        for channel in self.channels:
+        for channel in channels:
             self.say("tracker", {"tracker": channel.named.name, "problem": problem})
 
     def _has_model(self) -> bool:
@@ -224,6 +259,13 @@ def open_registry(project: Project) -> ModelRegistry:
     registry: ModelRegistry = project.plugins.build("model_registry", name, None)
     registry.open(project.config.project, project.config.section("ml"))
     return registry
+
+
+def _explained(error: BaseException, name: str) -> PrismError:
+    """What a tracker raised, as an error that says whose it is."""
+    if isinstance(error, PrismError):
+        return error
+    return WorkFailed(f"the tracker {name!r} failed: {type(error).__name__}: {error}")
 
 
 def _registration(state: str, *, version: str, reason: str = "", url: str = "") -> dict[str, str]:

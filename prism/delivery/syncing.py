@@ -39,7 +39,7 @@ def sync_run(directory: RunDirectory) -> RunState:
         return _await_other(directory, claim)
     try:
         delivery = Delivery(directory, reopen_project(directory, secrets=_secrets(directory)), journal)
-        while delivery.step() or not (delivery.is_done or delivery.live.state.status not in TERMINAL):
+        while delivery.step():
             pass
     finally:
         journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})

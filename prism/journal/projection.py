@@ -50,7 +50,7 @@ class Projection:
 
     def project(self, record: Record) -> Record | None:
         """The record as a tracker is told it, or None."""
-        if record.kind not in DELIVERABLE or (parse_journal_name(record.file).rank or 0) > 0:
+        if not is_told(record):
             return None
         if record.kind == "metrics":
             return self._project_metrics(record)
@@ -88,6 +88,11 @@ class Projection:
 
     def _kept_path(self, data: Mapping[str, Any]) -> str:
         return str(self.directory.path / data["stored"]) if data["stored"] else str(data["original"])
+
+
+def is_told(record: Record) -> bool:
+    """Whether trackers are told of records like this one: of its kind, and from its process."""
+    return record.kind in DELIVERABLE and (parse_journal_name(record.file).rank or 0) == 0
 
 
 def _is_projected_before(stem: str, attempt: int) -> bool:

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
 from prism.journal.identity import ProcessIdentity, now
-from prism.journal.projection import DELIVERABLE, Follower
+from prism.journal.projection import Follower, is_told
 from prism.journal.records import Damage, parse_number, read_journal
 from prism.protocols import Record
 
@@ -131,7 +131,7 @@ def apply_records(state: RunState, records: Iterable[Record]) -> None:
         process = state.processes.get(record.file)
         if process is not None:
             process.last_time = record.time
-        if record.kind in DELIVERABLE and (parse_journal_name(record.file).rank or 0) == 0:
+        if is_told(record):
             state._deliverable.setdefault(record.file, []).append(record.seq)
 
 
