@@ -86,7 +86,7 @@ MOUNTINFO = """\
 @pytest.mark.parametrize(
     ("folder", "kind", "state"),
     [
-        ("/work/project", "ext4", "ok"),
+        ("/data/project", "ext4", "ok"),
         ("/cpfs01/team/project", "fuse.aliyun-alinas-efc", "failed"),
         ("/cpfs01/local/x", "xfs", "ok"),
         ("/home of all/me", "nfs4", "failed"),
