@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import select
@@ -59,6 +60,9 @@ def cli(ctx: click.Context, *, project: Path, no_plugin: tuple[str, ...], debug:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show must not end the showing
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(arguments, prog_name="prism", standalone_mode=False)
     except KeyboardInterrupt:

@@ -172,8 +172,8 @@ class Delivery:
                 moved = channel.deliver() or moved
                 channel.settle(status, ended)
             except (Exception, SystemExit) as error:  # the plugin boundary: one tracker must not hold up the others
-                failed[channel.named.name] = _explained(error, channel.named.name)
-                self._report(error, (channel,))
+                failed[channel.named.name] = explained = _explained(error, channel.named.name)
+                self._report(explained, (channel,))
         register = status == "FINISHED" and self._has_model() and not self.registered
         if register and not (self.channels and self.channels[0].named.name in failed):  # the registry is the first's
             self._register()
@@ -217,7 +217,7 @@ class Delivery:
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
         self.journal.write(kind, data)
 
-    def _report(self, error: BaseException, channels: Iterable[Channel]) -> None:
+    def _report(self, error: Exception, channels: Iterable[Channel]) -> None:
         text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
         problem = self.project.config.redact(text)
         for channel in channels:

@@ -187,7 +187,7 @@ def write_whole(path: Path, text: str) -> None:
     """Replace `path` by `text` so that a reader sees the old or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:  # JSON's own escapes
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

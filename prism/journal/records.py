@@ -23,6 +23,7 @@ from typing import Any
 from attrs import frozen
 
 from prism.journal.identity import ProcessIdentity, now
+from prism.journal.kinds import NON_FINITE, misfit
 from prism.protocols import Record
 
 FORMAT = 1
@@ -31,7 +32,6 @@ SYNC_SECONDS = 1.0
 HEARTBEAT_SECONDS = 10.0
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-_NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _CRC_TAIL = re.compile(rb',"crc":"([0-9a-f]{8})"}')
 _writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
@@ -65,7 +65,8 @@ class JournalWriter:
                 self._open_after_fork()
             head = f'{{"seq":{self._seq + 1},"time":{now()},"kind":"{kind}"'
             body = _encode(data)
-            self._append((head if body == "{}" else f"{head},{body[1:-1]}").encode())
+            # half of a character (of a file's name that is no UTF-8) becomes JSON's escape for it, and comes back
+            self._append((head if body == "{}" else f"{head},{body[1:-1]}").encode(errors="backslashreplace"))
 
     def sync(self) -> None:
         """Make all that was written survive a loss of power, as far as the file system can."""
@@ -174,7 +175,10 @@ def number(value: Any) -> float | str:
     Takes Python, numpy and torch scalars. Raises `TypeError` for anything that is not one number.
     """
     if type(value) is not float:
-        value = float(value.item() if hasattr(value, "item") else value)
+        try:
+            value = float(value.item() if hasattr(value, "item") else value)
+        except (ValueError, OverflowError, RuntimeError) as error:  # torch raises the last for several elements
+            raise TypeError(f"{value!r:.60} is not one number: {error}") from None
     if value - value == 0.0:
         return float(value)
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
@@ -182,7 +186,7 @@ def number(value: Any) -> float | str:
 
 def parse_number(value: float | str) -> float:
     """The float that `number` stored."""
-    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+    return NON_FINITE[value] if isinstance(value, str) else float(value)
 
 
 @frozen
@@ -241,4 +245,7 @@ def _parse(file: str, line: bytes) -> Record:
         raise ValueError("its checksum does not match")
     data = json.loads(line)
     del data["crc"]
-    return Record(file, data.pop("seq"), data.pop("time"), data.pop("kind"), data)
+    record = Record(file, data.pop("seq"), data.pop("time"), data.pop("kind"), data)
+    if problem := misfit(record.kind, record.data):
+        raise ValueError(problem)
+    return record

@@ -48,7 +48,7 @@ class KeptFiles:
         """Keep a text as a file of that name."""
         target = self._new(name)
         target.parent.mkdir(parents=True)
-        target.write_text(text, encoding="utf-8")
+        target.write_text(text, encoding="utf-8", errors="backslashreplace")
         return self._facts(target, name, stored=target.relative_to(self.run).as_posix())
 
     def _new(self, name: str) -> Path:

@@ -16,6 +16,7 @@ import attrs
 
 from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory, write_whole
+from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
@@ -25,7 +26,7 @@ from prism.runs.files import KeptFiles, matching_files
 from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
-from prism.runs.values import artifact_name, flatten
+from prism.runs.values import artifact_name, flatten, whole_step
 
 if TYPE_CHECKING:
     from prism.config import Configuration
@@ -106,7 +107,8 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, Any], *, step: int | None = None) -> None:
         """Log numbers (Python, numpy or torch scalars) at an optimizer `step`."""
-        self.say("metrics", {"step": step, "metrics": {str(name): number(value) for name, value in metrics.items()}})
+        points = {str(name): number(value) for name, value in metrics.items()}
+        self.say("metrics", {"step": whole_step(step), "metrics": points})
 
     def log_metric(self, name: str, value: Any, *, step: int | None = None) -> None:
         self.log_metrics({name: value}, step=step)
@@ -279,6 +281,8 @@ class Run:
         """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
         if self.status != "RUNNING" and kind != "end":
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
+        if problem := clash(kind, data) or misfit(kind, data):
+            raise UsageError(problem, hint="docs/reference/journal.md has the fields of each kind")
         self._journal.write(kind, self.config.redactor.redact_values(data) if kind in _WORDS else data)
 
     def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from prism.errors import UsageError
 from prism.journal.records import number
+
+_LARGEST = 1 << 63
 
 
 def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -20,10 +23,25 @@ def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[st
             yield name, _plain(value)
 
 
+def whole_step(step: Any) -> int | None:
+    """A step as the journal stores it. Takes Python, numpy and torch integers; raises `TypeError` for others."""
+    if step is None:
+        return None
+    if isinstance(step, float) and step.is_integer():
+        step = int(step)
+    try:
+        whole = operator.index(step)
+    except TypeError:
+        raise TypeError(f"a step is a whole number, not {step!r:.60}") from None
+    if not -_LARGEST <= whole < _LARGEST:
+        raise TypeError(f"the step {whole} does not fit in 64 bits")
+    return whole
+
+
 def artifact_name(name: str) -> str:
     """`name` if it is a relative path that stays inside; raises `UsageError` otherwise."""
     parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or ".." in parts:
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         raise UsageError(f"{name!r} is no name for an artifact", hint="a relative path without '..'")
     return Path(*parts).as_posix()
 

@@ -157,6 +157,13 @@ def test_a_broken_command_is_exit_4_and_names_its_distribution(site: Path, comma
     assert code == 4 and told in err and "Traceback" not in err
 
 
+def test_what_cannot_be_shown_is_shown_escaped(install: Install) -> None:
+    site = install("acme-tools", version="4.2", group="prism.commands", points="say = acme_say:say")
+    (site / "acme_say.py").write_text("def say(argv):\n    print('caf\\xe9 \\udce9')\n    return 0\n")
+    code, out, err = prism(site, "say", PYTHONIOENCODING="ascii")
+    assert (code, err, out) == (0, "", "caf\\xe9 \\udce9\n")
+
+
 def test_a_crash_is_one_sentence_and_the_traceback_only_with_debug(site: Path) -> None:
     code, _, err = prism(site, "crash")
     assert code == 1 and "error: RuntimeError: surprise" in err and "Traceback" not in err

@@ -102,6 +102,7 @@ def test_an_address_that_is_none(embedded: Path, make_run: Make) -> None:
         (MlflowException("no entry", error_code=PERMISSION_DENIED), Unreachable),
         (MlflowException("bad name", error_code=INVALID_PARAMETER_VALUE), WorkFailed),
         (OSError(28, "No space left on device"), Unreachable),
+        (OSError(20, "Not a directory", "a/b"), WorkFailed),
         (ValueError("not JSON"), WorkFailed),
         (ModuleNotFoundError("No module named 'psycopg2'", name="psycopg2"), EnvironmentUnfit),
     ],

@@ -6,6 +6,7 @@ length of one call and puts back what was there, so that nothing of it stays in 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -33,6 +34,7 @@ _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3trans
 _GONE = re.compile(r"must be in the 'active' state")
 _FINAL = (400, 409, 413, 422)
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"\[\])]+)")
+_UNPLACEABLE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # a file's name, against those that are there
 _environment = threading.RLock()
 
 
@@ -141,8 +143,10 @@ def _hint(error: Exception, location: Location) -> str:
 
 
 def _is_local(error: Exception) -> bool:
-    """Whether it is about a file or folder of this machine."""
-    return isinstance(error, OSError) and not isinstance(error, requests.exceptions.RequestException)
+    """Whether it is about space or permissions on this machine, which may be mended."""
+    if not isinstance(error, OSError) or isinstance(error, requests.exceptions.RequestException):
+        return False
+    return error.errno not in _UNPLACEABLE
 
 
 def _status(error: Exception) -> int:
