@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from prism.journal.identity import ProcessIdentity
 from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import RunState, write_run_summary
+from prism.journal.state import write_run_summary
 from prism.project import Project, as_overrides, open_project
 
 LOOK_SECONDS = 0.2
@@ -88,7 +87,7 @@ class NodeProcess:
             watch.look(seconds=LOOK_SECONDS)
             status = live.state.status
             if live.poll().status != status or time.monotonic() - written > SUMMARY_SECONDS:
-                _write_cache(live.state)
+                write_run_summary(live.state)
                 written = time.monotonic()
             if watch.local_work_is_over:
                 if self.delivered.is_set() or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
@@ -97,7 +96,7 @@ class NodeProcess:
                 self.last_move = time.monotonic()
         self.stop.set()
         self.journal.close()
-        _write_cache(live.poll())
+        write_run_summary(live.poll())
 
     def _deliver(self) -> None:
         claim = Claim(self.directory)
@@ -117,11 +116,6 @@ class NodeProcess:
 
     def _moved(self) -> None:
         self.last_move = time.monotonic()
-
-
-def _write_cache(state: RunState) -> None:
-    with suppress(OSError):  # a disk that is full must not end the watching; who reads next derives it anew
-        write_run_summary(state)
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def sync_run(directory: RunDirectory) -> RunState:
     """
     record_deaths(directory)
     state = read_state(directory)
-    if state.pending == 0 and not _model_waits(state):
+    if state.pending == 0 and not state.awaits_registration:
         return state
     claim = Claim(directory)
     journal = claim.take()
@@ -97,7 +97,7 @@ def _await_other(directory: RunDirectory, claim: Claim) -> RunState:
     pending = live.state.pending
     while time.monotonic() < deadline:
         state = live.poll()
-        if state.pending == 0 and not _model_waits(state):
+        if state.pending == 0 and not state.awaits_registration:
             return state
         if any(tracker.problem_time > woken for tracker in state.trackers.values()):
             break
@@ -110,10 +110,6 @@ def _await_other(directory: RunDirectory, claim: Claim) -> RunState:
     raise Unreachable(
         f"{directory.run_id} is being delivered by {who}, which does not get on: {problem or 'no reason given'}"
     )
-
-
-def _model_waits(state: RunState) -> bool:
-    return state.status == "FINISHED" and state.model is not None and state.model["state"] == "pending"
 
 
 def _secrets(directory: RunDirectory) -> dict[str, Any]:

@@ -33,10 +33,9 @@ class LiveState:
             apply_records(self.state, (record,))
             if record.kind == "model" and record.data["register"]:
                 self.model_tags = record.data["register"]["tags"]
-        self.state.damage = list(self._follower.damage)
         for path in self.directory.delivery_files():
             reading = read_journal(path, offset=self._offsets.get(path, 0))
             self._offsets[path] = reading.offset
             apply_records(self.state, reading.records)
-        settle(self.state)
+        settle(self.state, self._follower)
         return self.state

@@ -10,7 +10,7 @@ import attrs
 from attrs import define, field
 
 from prism.journal.directory import RunDirectory, parse_journal_name
-from prism.journal.records import Damage, parse_number, read_journal
+from prism.journal.records import Damage, parse_number, read_journal, torn_tail
 from prism.protocols import Record
 
 DELIVERABLE = frozenset({"params", "tags", "metrics", "dataset", "file", "checkpoint", "model", "evaluation"})
@@ -33,6 +33,11 @@ class Follower:
                 self._offsets[path] = reading.offset
                 self.damage.extend(reading.damage)
                 yield from reading.records
+
+    def torn_tails(self) -> list[Damage]:
+        """The last lines that are not finished: of a file whose writer is gone, its end was lost."""
+        longer = (path for path, offset in self._offsets.items() if path.stat().st_size > offset)
+        return [tail for path in longer if (tail := torn_tail(path)) is not None]
 
 
 @define

@@ -13,7 +13,7 @@ from attrs import define, field
 from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
 from prism.journal.identity import ProcessIdentity, now
 from prism.journal.projection import Follower, is_told
-from prism.journal.records import Damage, parse_number, read_journal
+from prism.journal.records import Damage, number, parse_number, read_journal
 from prism.protocols import Record
 
 TERMINAL = ("FINISHED", "KILLED", "FAILED")  # the worst of several processes' ends is the run's
@@ -80,6 +80,11 @@ class RunState:
         """Records that no tracker of some name has yet, at most over the trackers."""
         return max((tracker.pending for tracker in self.trackers.values()), default=0)
 
+    @property
+    def awaits_registration(self) -> bool:
+        """Whether the run has succeeded with a model that is to be registered and is not yet."""
+        return self.status == "FINISHED" and self.model is not None and self.model["state"] == "pending"
+
     def as_json(self) -> dict[str, Any]:
         """The stable keys of `prism runs show --json`, and some more."""
         return {
@@ -93,7 +98,7 @@ class RunState:
             "ended": self.ended,
             "directory": str(self.directory.path),
             "params": self.params,
-            "metrics": {name: _json_number(value) for name, value in self.metrics.items()},
+            "metrics": {name: number(value) for name, value in self.metrics.items()},
             "tags": self.tags,
             "datasets": self.datasets,
             "checkpoints": [one for one in self.checkpoints if (self.directory.checkpoints / one["folder"]).is_dir()],
@@ -115,10 +120,9 @@ def read_state(directory: RunDirectory) -> RunState:
     state = RunState(directory)
     follower = Follower(directory)
     apply_records(state, follower.poll())
-    state.damage.extend(follower.damage)
     for path in directory.delivery_files():
         apply_records(state, read_journal(path).records)
-    settle(state)
+    settle(state, follower)
     return state
 
 
@@ -135,8 +139,8 @@ def apply_records(state: RunState, records: Iterable[Record]) -> None:
             state._deliverable.setdefault(record.file, []).append(record.seq)
 
 
-def settle(state: RunState) -> None:
-    """Work out the status and what is pending from what was folded in."""
+def settle(state: RunState, follower: Follower) -> None:
+    """Work out the status, what is pending and what is damaged from what was folded in."""
     ended = _ends(state)
     state.status, state.error, state.ended = ended["status"], ended.get("error") or "", ended.get("time", 0)
     if state.status == "FINISHED" and state.model and state.model["state"] == "intended":
@@ -146,25 +150,28 @@ def settle(state: RunState) -> None:
             len(seqs) - bisect_right(seqs, tracker.position.get(file, 0)) for file, seqs in state._deliverable.items()
         )
         tracker.pending += state.status in TERMINAL and tracker.closed != state.status
+    state.damage = [*follower.damage, *(follower.torn_tails() if state.status in TERMINAL else ())]
 
 
 def write_run_summary(state: RunState) -> None:
     """Refresh the cache `run.json`, with the sizes of the files it was derived from."""
-    files = [*state.directory.journal_files(), *state.directory.delivery_files()]
-    sizes = {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
-    summary = {"format": FORMAT, **state.as_json(), "derived_from": sizes}
-    with suppress(OSError):  # a disk that is full or read-only: the cache is not believed, and derived anew
+    with suppress(OSError):  # a disk that is full or read-only, a run just deleted: who reads next derives it anew
+        summary = {"format": FORMAT, **state.as_json(), "derived_from": _sizes(state.directory)}
         write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
 
 
 def read_overview(directory: RunDirectory) -> dict[str, Any]:
     """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
     summary = read_summary(directory)
-    files = [*directory.journal_files(), *directory.delivery_files()]
-    sizes = {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
-    if summary.get("derived_from") == sizes and summary.get("status") in TERMINAL:
+    if summary.get("status") in TERMINAL and summary.get("derived_from") == _sizes(directory):
         return summary
     return read_state(directory).as_json()
+
+
+def _sizes(directory: RunDirectory) -> dict[str, int]:
+    """Bytes of each file that a run's state is derived from."""
+    files = [*directory.journal_files(), *directory.delivery_files()]
+    return {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
 
 
 def _ends(state: RunState) -> dict[str, Any]:
@@ -270,17 +277,13 @@ def _on_registration(state: RunState, record: Record) -> None:
 
 def _on_tracker(state: RunState, record: Record) -> None:
     tracker = state.trackers.setdefault(record.data["tracker"], TrackerState())
-    for key in ("run_id", "url", "problem", "closed"):
-        if key in record.data:
-            setattr(tracker, key, record.data[key])
-    if record.data.get("problem"):
+    said = record.data
+    tracker.run_id, tracker.url = said.get("run_id", tracker.run_id), said.get("url", tracker.url)
+    tracker.problem, tracker.closed = said.get("problem", tracker.problem), said.get("closed", tracker.closed)
+    if said.get("problem"):
         tracker.problem_time = record.time
-    for file, seq in record.data.get("position", {}).items():
+    for file, seq in said.get("position", {}).items():
         tracker.position[file] = max(seq, tracker.position.get(file, 0))
-
-
-def _json_number(value: float) -> float | str:
-    return value if value - value == 0.0 else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 _HANDLERS: Mapping[str, Callable[[RunState, Record], None]] = {

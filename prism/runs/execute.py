@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from attrs import frozen
+from attrs import field, frozen
 
 from prism.delivery.claim import Claim
 from prism.delivery.node import start_node_process
@@ -41,7 +41,7 @@ class RunRequest:
     arguments: tuple[str, ...] = ()
     name: str = ""
     note: str = ""
-    tags: Mapping[str, str] = {}
+    tags: Mapping[str, str] = field(factory=dict)
     processes: int | None = None
     resume: RunDirectory | None = None
     off: tuple[str, ...] = ()
@@ -54,6 +54,11 @@ class Outcome:
 
     exit_code: int
     state: RunState
+
+
+def describe_topology(request: RunRequest, project: Project) -> Topology:
+    """Where `execute` would run it, and why."""
+    return detect(os.environ, processes=request.processes or project.config.launcher.processes)
 
 
 def plan_run(request: RunRequest, project: Project, *, place: Place) -> LaunchPlan:
@@ -71,7 +76,7 @@ def plan_run(request: RunRequest, project: Project, *, place: Place) -> LaunchPl
         debug=request.debug,
         arguments=request.arguments,
     )
-    topology = detect(os.environ, processes=request.processes or project.config.launcher.processes)
+    topology = describe_topology(request, project)
     environment = {
         "PRISM_RUN_ID": place.directory.run_id,
         "PRISM_RUN_DIRECTORY": str(place.directory.path),
@@ -166,7 +171,7 @@ def _await_delivery(directory: RunDirectory, project: Project) -> RunState:
     delivered: object = None
     while time.monotonic() - began < longest:
         state = live.poll()
-        if state.status in TERMINAL and not _is_awaited(state):
+        if state.status in TERMINAL and not (state.pending or state.awaits_registration):
             break
         now_delivered = [(t.run_id, t.closed, sum(t.position.values())) for t in state.trackers.values()]
         if now_delivered != delivered:
@@ -184,13 +189,3 @@ def _await_delivery(directory: RunDirectory, project: Project) -> RunState:
             break
         time.sleep(0.1)
     return live.poll()
-
-
-def _is_awaited(state: RunState) -> bool:
-    model_waits = state.status == "FINISHED" and state.model is not None and state.model["state"] == "pending"
-    return state.pending > 0 or model_waits
-
-
-def describe_topology(request: RunRequest, project: Project) -> Topology:
-    """Where `execute` would run it, and why."""
-    return detect(os.environ, processes=request.processes or project.config.launcher.processes)

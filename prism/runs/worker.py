@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from prism.errors import EnvironmentUnfit, PrismError, Stopped
 from prism.journal.directory import RunDirectory
@@ -35,7 +35,7 @@ class WorkerJob:
     target: str = ""
     name: str = ""
     note: str = ""
-    tags: Mapping[str, str] = {}
+    tags: Mapping[str, str] = field(factory=dict)
     debug: bool = False
     arguments: tuple[str, ...] = ()
 

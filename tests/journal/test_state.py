@@ -12,6 +12,7 @@ import pytest
 from prism.errors import UsageError
 from prism.journal.directory import RunDirectory, create_run_directory, find_run, list_runs
 from prism.journal.identity import ProcessIdentity
+from prism.journal.live import LiveState
 from prism.journal.records import JournalWriter
 from prism.journal.state import read_overview, read_state, write_run_summary
 
@@ -132,3 +133,17 @@ def test_runs_are_found_by_a_unique_beginning(tmp_path: Path) -> None:
     for unfit in ("2026", "x", ""):
         with pytest.raises(UsageError):
             find_run(tmp_path, unfit)
+
+
+def test_a_last_line_that_a_dead_process_did_not_finish_is_reported(
+    directory: RunDirectory, dead: ProcessIdentity
+) -> None:
+    writer = worker(directory, "a1-rank0", dead)
+    with writer.path.open("ab") as stream:
+        stream.write(b'{"seq":2,"time":1,"kind":"metr')
+    state = read_state(directory)
+    assert (state.status, [one.reason for one in state.damage]) == ("FAILED", ["the last line is not finished"])
+    assert LiveState(directory).state.damage == state.damage
+    assert "a1-rank0.jsonl" in state.as_json()["damage"][0]
+    worker(directory, "a2-rank0", ProcessIdentity.mine())
+    assert not read_state(directory).damage  # a process that is alive may be in the middle of one
