@@ -54,7 +54,6 @@ def open_project(
     switched_off, local = peek_plugins(path, read=read, environ=environ, overrides=overrides, project=folder)
     plugins.switch_off(switched_off)
     plugins.add_local(local)
-    plugins.require_local()
     config = load(
         path,
         read=read,
@@ -63,6 +62,7 @@ def open_project(
         overrides=overrides,
         project=folder,
     )
+    plugins.require_local()  # last: what is wrong with the configuration is told first, and all at once
     return Project(config, plugins, tuple(overrides))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import click
 
 from prism.cli.output import data, document, talk
 from prism.cli.session import Session, pass_session
-from prism.config import Configuration, ConfigurationError, Problem, load, locate_config, peek_plugins
-from prism.plugins import Plugins
+from prism.config import Configuration, ConfigurationError, Problem, locate_config
 
 _JSON = click.option("--json", "form", flag_value="json", default="text", help="Print one JSON document.")
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -84,15 +82,7 @@ def _split(file: Path | None, overrides: tuple[str, ...]) -> tuple[Path | None, 
 
 
 def _load(session: Session, path: Path, *, overrides: tuple[str, ...]) -> Configuration:
-    plugins: Plugins = session.plugins
-    off, local = peek_plugins(path, read=plugins.load_config, environ=os.environ, overrides=overrides)
-    plugins.switch_off(off)
-    plugins.add_local(local)
-    found = load(
-        path, read=plugins.load_config, option_type=plugins.option_type, environ=os.environ, overrides=overrides
-    )
-    plugins.require_local()
-    return found
+    return session.load_project(path, overrides=overrides).config
 
 
 def _show_origins(found: Configuration, *, form: str) -> None:

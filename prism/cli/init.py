@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from prism.cli.output import data, talk
-from prism.cli.session import CONFIG_NAME, Session, pass_session
+from prism.cli.session import Session, pass_session
+from prism.config.finding import CONFIG_NAME
 from prism.config.schema import json_schema
 from prism.errors import EnvironmentUnfit, UsageError
 

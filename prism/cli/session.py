@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prism.cli.output import warn
-from prism.errors import EnvironmentUnfit, UsageError
+from prism.config.finding import find_config, locate_config
+from prism.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:
     from prism.plugins import Plugins
     from prism.project import Project
-
-CONFIG_NAME = "sais_foundation.yaml"
 
 
 class Session:
@@ -35,9 +34,7 @@ class Session:
 
     def config_file(self) -> Path | None:
         """The `sais_foundation.yaml` of `start` or of the nearest folder above it."""
-        start = self.start.absolute()
-        candidates = (folder / CONFIG_NAME for folder in (start, *start.parents))
-        return next((path for path in candidates if path.is_file()), None)
+        return find_config(self.start)
 
     def option_types(self) -> dict[str, dict[str, type[Any] | None]]:
         """Kind → provider's name → its options class; one that cannot load is warned about and left out."""
@@ -54,13 +51,7 @@ class Session:
 
     def folder(self) -> Path:
         """The project's folder. Raises `UsageError` when there is no project here."""
-        file = self.config_file()
-        if file is None:
-            raise UsageError(
-                f"there is no {CONFIG_NAME} in {self.start.absolute()} or above it",
-                hint="give the project with --project DIR, or begin one with prism init",
-            )
-        return file.parent
+        return locate_config(start=self.start).parent
 
     def open_project(self, file: Path | None = None, *, overrides: Sequence[str] = ()) -> Project:
         """As `load_project`, and plugins that failed and that nobody named are warned about on stderr."""

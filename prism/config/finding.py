@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prism.errors import UsageError
 
-NAME = "sais_foundation.yaml"
+CONFIG_NAME = "sais_foundation.yaml"
 
 
 def find_config(start: Path) -> Path | None:
     """The nearest `sais_foundation.yaml` in the folder `start` or above it, None if there is none."""
     folder = start.absolute()
-    return next((path / NAME for path in (folder, *folder.parents) if (path / NAME).is_file()), None)
+    return next((path / CONFIG_NAME for path in (folder, *folder.parents) if (path / CONFIG_NAME).is_file()), None)
 
 
 def locate_config(file: Path | None = None, *, start: Path) -> Path:
@@ -27,5 +27,5 @@ def locate_config(file: Path | None = None, *, start: Path) -> Path:
         return file
     found = find_config(start)
     if found is None:
-        raise UsageError(f"there is no {NAME} in {start.absolute()} or any folder above it", hint=hint)
+        raise UsageError(f"there is no {CONFIG_NAME} in {start.absolute()} or any folder above it", hint=hint)
     return found

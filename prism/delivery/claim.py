@@ -35,6 +35,7 @@ class Claim:
         if files and not self._is_free(files[-1]):
             return None
         number = int(files[-1].stem) + 1 if files else 1
+        self.directory.delivery.mkdir(exist_ok=True)  # a copy of the run may have been made without it
         try:
             journal = JournalWriter(self.directory.delivery / f"{number:06d}.jsonl")
         except FileExistsError:
@@ -70,4 +71,5 @@ def still_mine(directory: RunDirectory, journal: JournalWriter) -> bool:
 
 
 def _owner(records: tuple[Record, ...]) -> ProcessIdentity | None:
-    return ProcessIdentity.load(records[0].data["process"]) if records else None
+    """Whose file it is, None where its first record was lost or is not there yet."""
+    return next((ProcessIdentity.load(one.data["process"]) for one in records if one.kind == "start"), None)

@@ -138,3 +138,13 @@ def test_help_and_the_list_of_plugins_read_no_yaml() -> None:
         command = [sys.executable, "-c", program, *argv]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd="/")
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_show_is_what_a_run_would_have(configs: Any, prism: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs.write("ml: {}\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example:5000")
+    code, out, _ = prism("config", "show", "--json")
+    assert (code, json.loads(out)["ml"]["tracking_uri"]) == (0, "http://mlflow.example:5000")
+    code, out, _ = prism("config", "show", "--origin")
+    (line,) = [line for line in out.splitlines() if line.startswith("ml.tracking_uri")]
+    assert line.endswith("# environment")

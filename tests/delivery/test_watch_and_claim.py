@@ -132,17 +132,17 @@ def test_of_eight_processes_one_delivers(directory: RunDirectory) -> None:
 def test_a_claim_passes_on_when_its_owner_has_ended_or_died(directory: RunDirectory, dead: ProcessIdentity) -> None:
     first = Claim(directory).take()
     assert first is not None and Claim(directory).take() is None
-    first.write("end", {})
+    first.write("end", {"status": "FINISHED"})
     second = Claim(directory).take()
     assert second is not None and not still_mine(directory, first) and still_mine(directory, second)
     writer = JournalWriter(directory.delivery / "000003.jsonl")
-    writer.write("start", {"process": dead.dump()})
+    writer.write("start", {"role": "delivery", "process": dead.dump()})
     assert Claim(directory).take() is not None
 
 
 def test_an_owner_elsewhere_has_a_lease(directory: RunDirectory) -> None:
     owner = JournalWriter(directory.delivery / "000001.jsonl")
-    owner.write("start", {"process": ELSEWHERE.dump()})
+    owner.write("start", {"role": "delivery", "process": ELSEWHERE.dump()})
     claim = Claim(directory, lease=0.5)
     assert claim.take() is None
     time.sleep(0.3)
