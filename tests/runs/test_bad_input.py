@@ -186,6 +186,7 @@ def test_a_plugin_that_is_switched_off(project: Any) -> None:
 # ---------------------------------------------------------------- data and models: the run fails before any training
 
 
+@pytest.mark.torch  # the predictor of the configuration must be here before anything begins
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -206,10 +207,7 @@ def test_unfit_evaluation_data_costs_no_training(project: Any, name: str, told: 
     failed(project, "train.py:train", code=1, told=told)
 
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed here")
-
-
-@needs_torch
+@pytest.mark.torch
 def test_a_base_model_that_is_not_there(project: Any) -> None:
     project.write("data.jsonl", '{"instruction": "a", "output": "b"}\n')
     project.configure(
