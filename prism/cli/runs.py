@@ -70,12 +70,12 @@ def logs(session: Session, *, run: str, ending: str) -> None:
 
 
 def _overviews(folder: Path) -> Iterator[dict[str, Any]]:
-    """All runs but those of a newer format, which are named."""
+    """All runs but those that cannot be read (of a newer format, of another user), which are named."""
     for run in list_runs(folder):
         try:
             yield read_overview(run)
-        except UsageError as error:
-            warn(str(error))
+        except (UsageError, OSError) as error:
+            warn(f"{run.run_id}: {error}")
 
 
 def _print_new(directory: RunDirectory, printed: dict[Path, int]) -> None:

@@ -31,9 +31,9 @@ def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
     for directory in chosen():
         try:
             state = sync_run(directory)
-        except PrismError as error:
+        except (PrismError, OSError) as error:  # of this run; the others are delivered all the same
             talk(f"{directory.run_id}: {error}")
-            code = max(code, error.exit_code)
+            code = max(code, error.exit_code if isinstance(error, PrismError) else 1)
             continue
         data(f"{state.run_id}  {state.status}  {state.pending} records pending")
     return code

@@ -16,6 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from prism.errors import EnvironmentUnfit, UsageError
+from prism.journal.identity import ProcessIdentity
 
 FORMAT = 1
 LEAST_ROOM = 1 << 20
@@ -137,7 +138,8 @@ def create_run_directory(project: Path, run_id: str) -> RunDirectory:
         directory.path.mkdir(parents=True)
         for folder in (directory.journal, directory.delivery, directory.logs):
             folder.mkdir()
-        write_whole(directory.summary, json.dumps({"format": FORMAT, "run_id": run_id}) + "\n")
+        begun_by = ProcessIdentity.mine().dump()  # all that is known of a run that dies before its first record
+        write_whole(directory.summary, json.dumps({"format": FORMAT, "run_id": run_id, "begun_by": begun_by}) + "\n")
     except OSError as error:
         remove_run_directory(directory)
         raise EnvironmentUnfit(
@@ -170,14 +172,16 @@ def find_run(project: Path, prefix: str) -> RunDirectory:
 
 
 def read_summary(directory: RunDirectory) -> dict[str, Any]:
-    """What `run.json` says. Raises `UsageError` for a format that a newer Prism wrote."""
+    """What `run.json` says, nothing when it is damaged. Raises `UsageError` for a format that a newer Prism wrote."""
     try:
-        summary: dict[str, Any] = json.loads(directory.summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        summary = json.loads(directory.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
-    if summary.get("format") != FORMAT:
+    if not isinstance(summary, dict) or "format" not in summary:
+        return {}
+    if summary["format"] != FORMAT:
         raise UsageError(
-            f"{directory.summary} has format {summary.get('format')!r}, this Prism reads {FORMAT}",
+            f"{directory.summary} has format {summary['format']!r}, this Prism reads {FORMAT}",
             hint="upgrade sais-prism-core",
         )
     return summary

@@ -181,12 +181,20 @@ def _ends(state: RunState) -> dict[str, Any]:
         for file, process in state.processes.items()
         if parse_journal_name(file).attempt == state.attempts and parse_journal_name(file).is_worker
     }
-    judged = [_judge(process) for process in workers.values() or ([state.launch] if state.launch else [])]
+    judged = [_judge(process) for process in workers.values() or _beginners(state)]
     statuses = [end["status"] for end in judged]
     for status in ("FAILED", "KILLED", "LOST", "RUNNING"):
         if status in statuses:
             return judged[statuses.index(status)]
     return judged[0] if judged else {"status": "RUNNING"}
+
+
+def _beginners(state: RunState) -> list[ProcessState]:
+    """Who began a run that has no worker yet: its launcher, or, before any record, whoever made its directory."""
+    if state.launch is not None:
+        return [state.launch]
+    begun_by = read_summary(state.directory).get("begun_by") if not state.started else None
+    return [ProcessState(ProcessIdentity.load(begun_by))] if begun_by else []
 
 
 def _judge(process: ProcessState) -> dict[str, Any]:

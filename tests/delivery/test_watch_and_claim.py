@@ -59,6 +59,13 @@ def identity_of(process: subprocess.Popen[bytes]) -> ProcessIdentity:
     return identity
 
 
+def test_a_run_without_its_delivery_folder_is_delivered_anew(directory: RunDirectory) -> None:
+    directory.delivery.rmdir()
+    journal = Claim(directory).take()
+    assert journal is not None
+    journal.close()
+
+
 def test_a_death_is_written_down_at_once(directory: RunDirectory, sleeper: subprocess.Popen[bytes]) -> None:
     begin(directory, identity_of(sleeper))
     watch = watching(directory)

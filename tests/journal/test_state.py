@@ -119,6 +119,24 @@ def test_the_summary_is_a_cache_that_is_dropped_when_the_journal_grows(directory
     assert read_overview(directory)["status"] == "RUNNING"
 
 
+def test_a_run_that_died_before_its_first_record_has_failed(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from prism.journal.directory import create_run_directory
+create_run_directory(Path({str(tmp_path)!r}), "20260101-000000-aaaaaa")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    (directory,) = list_runs(tmp_path)
+    assert read_state(directory).status == "FAILED"
+    assert read_overview(directory)["status"] == "FAILED"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "5", "{}", '{"format":1,', "\xff", "[" * 100_000])
+def test_a_damaged_summary_is_derived_anew(directory: RunDirectory, text: str) -> None:
+    directory.summary.write_text(text, encoding="latin-1")
+    assert read_overview(directory)["run_id"] == directory.run_id
+
+
 def test_a_format_from_the_future_is_refused(directory: RunDirectory) -> None:
     directory.summary.write_text('{"format": 2}')
     with pytest.raises(UsageError, match="format 2"):
