@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from prism.config.secrets import mask_urls
 from prism.errors import PrismError
 from prism.plugins import EXTRAS, PluginRecord
 from prism.version import VERSION
@@ -88,22 +89,20 @@ def look_at_plugins(records: Iterable[PluginRecord]) -> Iterator[Finding]:
 
 def look_at_layers(project: Project) -> Iterator[Finding]:
     """What the configuration asks for and this environment lacks, with the line that installs it."""
-    from prism.runs.preflight import needed
+    from prism.runs.preflight import absent_modules, lack_of, needed
 
     wanted = list(needed(project.config, target=""))
     missing = []
     for kind, name in wanted:
         try:
-            requires = project.plugins.find(kind, name).requires
+            absent = absent_modules(project.plugins.find(kind, name))
         except PrismError as error:
             missing.append(Finding("layers", "failed", error.message, hint=error.hint))
             continue
-        absent = [module for module in requires if importlib.util.find_spec(module) is None]
         if absent:
             extra = EXTRAS.get((kind, name))
             line = f"pip install 'sais-prism-core[{extra}]'" if extra else f"pip install {' '.join(absent)}"
-            text = f"the {kind.replace('_', ' ')} {name!r} needs {', '.join(absent)}, not installed here"
-            missing.append(Finding("layers", "failed", text, hint=line))
+            missing.append(Finding("layers", "failed", lack_of(kind, name, absent), hint=line))
     yield from missing
     if not missing:
         yield Finding("layers", "ok", f"all that is asked for is here: {', '.join(sorted({n for _, n in wanted}))}")
@@ -136,7 +135,7 @@ def look_at_file_system(folder: Path, *, tracking_uri: str, mounts: Path = MOUNT
 def look_at_mlflow(uri: str, *, folder: Path) -> Finding:
     """Whether the tracking server answers, or the SQLite file can be written; no credentials are sent."""
     parts = urlsplit(uri)
-    shown = re.sub(r"(?<=://)[^/@]+@", "***@", uri)
+    shown = mask_urls(uri)
     scheme = parts.scheme.partition("+")[0]
     if scheme == "sqlite":
         file = folder / uri.partition(":///")[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import select
 import signal
 import sys
@@ -18,8 +17,6 @@ from prism.cli.output import talk
 from prism.cli.session import Session
 from prism.errors import PrismError, Stopped
 from prism.version import VERSION
-
-_USER_INFORMATION = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def _say_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -107,7 +104,9 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
 
 
 def _without_credentials(text: str) -> str:
-    return _USER_INFORMATION.sub("***@", text)
+    from prism.config.secrets import mask_urls  # only where something is wrong already
+
+    return mask_urls(text)
 
 
 def _after_broken_pipe(error: BrokenPipeError) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prism.config.nodes import Node, join, walk
 from prism.config.parameters import GONE, RENAMED
 from prism.config.problems import Problem
-from prism.config.sections import Sections
+from prism.config.sections import OWN_MODEL, Sections
 
 _PARAMETERS = "ml.parameters"
 # Accepted keys that nothing acts on yet, and what to say about each.
@@ -54,6 +54,11 @@ def warnings_of(tree: Node, sections: Sections) -> Iterator[Problem]:
         yield _warning(trackers, "trackers", "no tracker is used while `ml.enabled` is false")
     if repo is not None and repo.value and sections.ml.model_repo.registered and not sections.ml.model_repo.name:
         yield _warning(repo, "ml.model_repo", "without a `name` nothing is registered")
+    if sections.ml.model_repo.model_uri != OWN_MODEL:
+        named = _at(tree, "ml.model_repo.model_uri")
+        if named is not None:
+            message = "another model than the run's own is not registered; `model_uri` does not act"
+            yield _warning(named, "ml.model_repo.model_uri", message, f"leave it out, or write {OWN_MODEL}")
 
 
 def _old_names(tree: Node) -> Iterator[Problem]:

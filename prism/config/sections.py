@@ -57,6 +57,8 @@ class Launcher:
 
 Text = Annotated[str, MayBeEmpty()]
 Count = Annotated[int, AtLeast(1)]
+OWN_MODEL = "runs:/{run_id}/artifacts/model"
+"""What `ml.model_repo.model_uri` says of the run's own model."""
 
 
 def doc(meaning: str, *, more: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
@@ -120,9 +122,7 @@ class Security:
 class ModelRepo:
     """`ml.model_repo`: the registered model that a successful run adds a version to."""
 
-    model_uri: str = field(
-        default="runs:/{run_id}/artifacts/model", metadata=doc("Which model; the default is the run's own.")
-    )
+    model_uri: str = field(default=OWN_MODEL, metadata=doc("Which model; the default is the run's own."))
     registered: bool = field(default=True, metadata=doc("Whether the model is registered when the run has succeeded."))
     name: Text = field(default="", metadata=doc("The registered model's name; empty: nothing is registered."))
     await_registration_for: Annotated[float, AtLeast(0)] = field(

@@ -230,7 +230,7 @@ class Delivery:
     def _register(self) -> None:
         model = self.live.state.model or {}
         try:
-            version = self._registry().register(
+            version = open_registry(self.project).register(
                 self.directory.model,
                 name=model["name"],
                 version=model["version"],
@@ -248,9 +248,6 @@ class Delivery:
         told["reason"] = self.project.config.redact(told["reason"])
         self.say("registration", {"digest": model["digest"], "name": model["name"], **told})
         self.registered = True
-
-    def _registry(self) -> ModelRegistry:
-        return open_registry(self.project)
 
 
 def open_registry(project: Project) -> ModelRegistry:

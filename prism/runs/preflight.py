@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from prism.errors import EnvironmentUnfit
 from prism.project import Project
+from prism.providers import Provider
 
 if TYPE_CHECKING:
     from prism.config import Configuration
@@ -18,13 +19,22 @@ def check_before_run(project: Project, *, target: str) -> None:
     """Raise `EnvironmentUnfit` when something that the run will need cannot be imported here."""
     missing = []
     for kind, name in needed(project.config, target=target):
-        provider = project.plugins.find(kind, name)
-        modules = dict.fromkeys((provider.target.partition(":")[0].partition(".")[0], *provider.requires))
-        absent = [module for module in modules if module not in sys.modules and find_spec(module) is None]
+        absent = absent_modules(project.plugins.find(kind, name))
         if absent:
-            missing.append(f"the {kind.replace('_', ' ')} {name!r} needs {', '.join(absent)}, not installed here")
+            missing.append(lack_of(kind, name, absent))
     if missing:
         raise EnvironmentUnfit("\n".join(missing), hint="prism doctor says how to install it")
+
+
+def absent_modules(provider: Provider) -> list[str]:
+    """The modules that a provider needs and that are not installed here; nothing is imported."""
+    modules = dict.fromkeys((provider.target.partition(":")[0].partition(".")[0], *provider.requires))
+    return [module for module in modules if module not in sys.modules and find_spec(module) is None]
+
+
+def lack_of(kind: str, name: str, absent: Sequence[str]) -> str:
+    """What is said of a provider that lacks modules."""
+    return f"the {kind.replace('_', ' ')} {name!r} needs {', '.join(absent)}, not installed here"
 
 
 def needed(config: Configuration, *, target: str) -> Iterator[tuple[str, str]]:

@@ -192,6 +192,11 @@ def test_keys_that_do_not_act_yet_and_old_names_are_hinted(configs: Any) -> None
     assert config.ml.metrics == ("loss",)
 
 
+def test_another_model_than_the_runs_own_is_hinted(configs: Any) -> None:
+    config = configs.load("ml:\n  model_repo: {name: m, model_uri: models:/other/1}\n")
+    assert [(one.line, one.key) for one in config.warnings] == [(2, "ml.model_repo.model_uri")]
+
+
 def test_sections_of_ones_own_are_kept(configs: Any) -> None:
     config = configs.load("x-mine: {a: [1, {b: ${C:-d}}]}\n")
     assert config.extra == {"x-mine": {"a": [1, {"b": "d"}]}}

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from prism.journal.directory import RunDirectory
 from prism.journal.records import read_journal
 from prism.project import open_project
 from prism.runs.beginning import begin_run, enter_attempt
@@ -142,7 +143,7 @@ def start_run(project_folder: Path, small_model: Path) -> Iterator[StartRun]:
     ) -> Run:
         file = write_yaml(project_folder, {"base_model": str(small_model), "device": "cpu", **parameters}, **sections)
         project = open_project(file)
-        directory = like._directory if like else begin_run(project)
+        directory = RunDirectory(like.directory) if like else begin_run(project)
         attempt = like.attempt + 1 if like else 1
         run = enter_attempt(directory, project=project, attempt=attempt, environ={}, stop=stop)
         opened.append(run)
@@ -158,7 +159,8 @@ def said() -> Callable[[Run, str], list[dict[str, Any]]]:
     """What a run's own journal file has of one kind."""
 
     def read(run: Run, kind: str) -> list[dict[str, Any]]:
-        return [dict(record.data) for record in read_journal(run._journal.path).records if record.kind == kind]
+        file = run.directory / "journal" / f"a{run.attempt}-rank{run.rank}.jsonl"
+        return [dict(record.data) for record in read_journal(file).records if record.kind == kind]
 
     return read
 

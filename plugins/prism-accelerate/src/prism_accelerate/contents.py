@@ -21,7 +21,7 @@ _OPTIMIZER = "optimizer.safetensors"
 
 @define
 class Position:
-    """How far training has got: optimizer steps, the epoch, its micro-batches done, tokens and items seen."""
+    """How far training has got: optimizer steps, the epoch, its micro-batches taken, tokens seen."""
 
     step: int = 0
     epoch: int = 0

@@ -14,7 +14,7 @@ Total = Callable[[list[float]], list[float]]
 
 @define
 class Meter:
-    """Weighted sums of the loss and of what else the task reports, and what went by since `restart`."""
+    """Weighted sums of the loss and of what else the task reports, and how much went by, since it was made."""
 
     sums: dict[str, Any] = field(factory=dict)
     weight: float = 0.0

@@ -18,10 +18,9 @@ from prism.errors import GateRefused, UsageError, WorkFailed
 from prism.protocols import ModelVersion, TrackedRun
 from prism_mlflow.connection import Connection
 from prism_mlflow.naming import own_tag, stored_name, text
-from prism_mlflow.runs import open_run
+from prism_mlflow.runs import RUN_ID, open_run
 from prism_mlflow.versions import (
     DIGEST,
-    RUN_ID,
     VERSION,
     MlflowVersion,
     as_versions,

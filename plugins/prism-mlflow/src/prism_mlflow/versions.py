@@ -10,10 +10,10 @@ from semver import Version
 from prism.errors import UsageError
 from prism.protocols import ModelVersion
 from prism_mlflow.location import Location
+from prism_mlflow.runs import RUN_ID
 
 VERSION = "prism.version"
 DIGEST = "prism.digest"
-RUN_ID = "prism.run_id"
 
 MlflowVersion = mlflow.entities.model_registry.ModelVersion
 
