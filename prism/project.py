@@ -67,7 +67,7 @@ def open_project(
 
 
 def as_overrides(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """`KEY=VALUE` texts that set these values, as `Configuration.secrets` gives them."""
+    """`KEY=VALUE` texts that set these values."""
     return tuple(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
 
 

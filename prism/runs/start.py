@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import functools
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from attrs import define
 from prism.delivery.node import start_node_process
 from prism.errors import UsageError, WorkFailed
 from prism.journal.directory import RunDirectory
-from prism.project import open_project
+from prism.project import as_overrides, open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
@@ -63,12 +62,12 @@ def start_run(
     `file` is the configuration (default: `sais_foundation.yaml`, searched upwards from here);
     `overrides` are "a.b.c": value pairs for this run only. End it with `run.finish()`, or use it as
     a context manager. A script that ends without an error has FINISHED; a notebook cell that is run
-    again finishes the run before; a kernel that ends with its run open has FAILED.
+    again finishes the run before; a kernel that ends with its run open has FAILED. A run that is
+    joined takes the tags; another file, a name or overrides do nothing then, and it warns.
     """
     if _here.worker is not None:
-        return _here.worker
-    words = [f"{key}={json.dumps(value)}" for key, value in (overrides or {}).items()]
-    project = open_project(Path(file) if file is not None else None, overrides=words)
+        return _joined(_here.worker, file=file, name=name, tags=tags, overrides=overrides)
+    project = open_project(Path(file) if file is not None else None, overrides=as_overrides(overrides or {}))
     before = _here.own.pop(project.config.path, None)
     if before is not None:
         before.finish()
@@ -88,6 +87,24 @@ def start_run(
         start_node_process(place.directory, project)
     _here.own[project.config.path] = run
     _watch_the_end()
+    return run
+
+
+def _joined(
+    run: Run,
+    *,
+    file: str | Path | None,
+    name: str,
+    tags: Mapping[str, str] | None,
+    overrides: Mapping[str, Any] | None,
+) -> Run:
+    """The run that `prism run` has begun; what only its beginning can set is said to do nothing."""
+    if tags:
+        run.set_tags(tags)
+    other = file is not None and Path(file).resolve() != run.config.path.resolve()
+    ignored = [word for word, given in (("file", other), ("name", name), ("overrides", overrides)) if given]
+    if ignored:
+        run.warn(f"start_run joins the run that `prism run` has begun, without its {', '.join(ignored)}")
     return run
 
 

@@ -55,6 +55,15 @@ def test_a_whole_script_sees_its_own_arguments_and_folder(project: Any) -> None:
     assert f"run        {state.run_id}  FINISHED" in done.out and str(project.run().path) in done.err
 
 
+def test_what_a_joined_run_cannot_be_given_any_more_is_said(project: Any) -> None:
+    call = "prism.start_run('sais_foundation.yaml', name='mine', tags={'a': 1}, overrides={'ml.parameters.x': 2})"
+    project.write("train.py", f"import prism\nrun = {call}\n" + LOG_ONE.strip())
+    done = project.prism("run", "train.py")
+    assert done.code == 0, done.err
+    assert project.state().tags["a"] == "1"
+    assert [line for line in project.state().warnings if line.endswith("without its name, overrides")]
+
+
 def test_a_script_that_only_defines_an_experiment_has_it_called_once(project: Any) -> None:
     project.write(
         "train.py",
