@@ -55,6 +55,7 @@ def run(ctx: click.Context, /, words: Sequence[str], **options: Any) -> int:
     Without an argument it takes sais_foundation.yaml of this folder or of one above. KEY=VALUE
     changes a value of the configuration for this run only. Words after -- go to the script.
     """
+    from prism.launch.membership import membership
     from prism.runs.execute import execute
 
     session: Session = ctx.obj
@@ -70,7 +71,7 @@ def run(ctx: click.Context, /, words: Sequence[str], **options: Any) -> int:
         _show_plan(request, project, form=options["form"])
         return 0
     outcome = execute(request, project, begun=lambda directory: _tell_begin(directory, project))
-    if os.environ.get("RANK", "0") == "0":
+    if membership(os.environ).rank == 0:
         _tell_end(outcome.state)
     return outcome.exit_code
 

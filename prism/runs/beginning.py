@@ -12,6 +12,7 @@ from prism.errors import EnvironmentUnfit
 from prism.journal.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
 from prism.journal.identity import new_run_id
 from prism.journal.opening import open_journal
+from prism.launch.membership import membership
 from prism.project import Project
 from prism.protocols import Ranks
 from prism.runs.handle import Run
@@ -60,12 +61,12 @@ def enter_attempt(
     `role` "helper" is a further process beside the rank's own: what it says counts, its end does not.
     `owner` "prism" means that `prism run` ends the run, not the code that it runs.
     """
-    rank, world_size = int(environ.get("RANK", 0)), int(environ.get("WORLD_SIZE", 1))
-    facts = {"run_id": directory.run_id, "attempt": attempt, "rank": rank, "world_size": world_size}
-    journal = open_journal(directory, f"a{attempt}-rank{rank}", role=role, facts=facts)
+    mine = membership(environ)
+    facts = {"run_id": directory.run_id, "attempt": attempt, "rank": mine.rank, "world_size": mine.world_size}
+    journal = open_journal(directory, f"a{attempt}-rank{mine.rank}", role=role, facts=facts)
     ranks: Ranks = Alone()
-    if world_size > 1:
-        ranks = ByFiles(directory.path / "ranks" / str(attempt), rank, world_size)
+    if mine.world_size > 1:
+        ranks = ByFiles(directory.path / "ranks" / str(attempt), mine.rank, mine.world_size)
     run = Run(
         directory,
         project=project,
@@ -76,7 +77,7 @@ def enter_attempt(
         owner=owner,
         on_finish=on_finish,
     )
-    if role == "worker" and rank == 0 and project.config.ml.auto_log:
+    if role == "worker" and mine.rank == 0 and project.config.ml.auto_log:
         run.log_params(project.config.plain()["ml"].get("parameters") or {})
     journal.keep_alive()
     journal.keep_room()

@@ -20,6 +20,7 @@ from prism.journal.directory import RunDirectory, parse_journal_name, remove_run
 from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.state import TERMINAL, RunState, read_state
+from prism.launch.membership import membership
 from prism.launch.topology import detect
 from prism.project import Project
 from prism.protocols import Job, LaunchPlan, Topology
@@ -94,8 +95,8 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     check_before_run(project, target=request.target)
     place = _place(request, project)
     plan = plan_run(request, project, place=place)
-    rank = int(os.environ.get("RANK", 0)) if "LOCAL_RANK" in os.environ else 0
-    stem = f"a{place.attempt}-launch" + (f"-r{rank}" if rank else "")
+    mine = membership(os.environ)
+    stem = f"a{place.attempt}-launch" + (f"-r{mine.rank}" if mine.rank else "")
     facts = {"argv": [project.config.redact(word) for word in plan.argv]}
     try:
         journal = open_journal(place.directory, stem, role="launcher", facts=facts)
@@ -104,15 +105,15 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
         if request.resume is None and "LOCAL_RANK" not in os.environ:
             remove_run_directory(place.directory)
         raise
-    if rank == 0:
+    if mine.rank == 0:
         begun(place.directory)
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if mine.local_rank == 0:
         start_node_process(place.directory, project)
     code = _run_child(plan, CapturedOutput(log))
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
-    state = _await_delivery(place.directory, project) if rank == 0 else read_state(place.directory)
+    state = _await_delivery(place.directory, project) if mine.rank == 0 else read_state(place.directory)
     return Outcome(code, state)
 
 

@@ -18,6 +18,7 @@ from attrs import define
 from prism.delivery.node import start_node_process
 from prism.errors import UsageError, WorkFailed
 from prism.journal.directory import RunDirectory
+from prism.launch.membership import membership
 from prism.project import as_overrides, open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.ending import ending_of
@@ -83,7 +84,7 @@ def start_run(
     if run.rank == 0:
         describe_run(run.say, project, name=name, tags=tags or {})
         sys.stderr.write(f"run {run.run_id} in {run.directory}\n")
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if membership(os.environ).local_rank == 0:
         start_node_process(place.directory, project)
     _here.own[project.config.path] = run
     _watch_the_end()

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from prism.errors import EnvironmentUnfit, PrismError, Stopped
 from prism.journal.directory import RunDirectory
+from prism.launch.membership import membership
 from prism.project import Project, open_project
 from prism.runs.beginning import describe_run, enter_attempt
 from prism.runs.ending import ending_of, speaks_for_itself
@@ -106,7 +107,7 @@ def _train(task: object | None, run: Run, *, project: Project) -> None:
 
 
 def _check_world_size(environ: Mapping[str, str]) -> None:
-    wanted, found = int(environ.get("PRISM_PROCESSES", 1)), int(environ.get("WORLD_SIZE", 1))
+    wanted, found = int(environ.get("PRISM_PROCESSES", 1)), membership(environ).world_size
     if found < wanted:
         raise EnvironmentUnfit(
             f"{wanted} processes were asked for and the launcher made {found}",
