@@ -27,7 +27,8 @@ LEAST_ROOM = 1 << 20
 class JournalName:
     """What a journal file's name says: the attempt and rank whose process wrote it, and nothing else's.
 
-    `a2-rank0` is a worker, `a2-rank0-p71` a child or a further process of it; other names
+    `a2-rank0` is a worker, `a2-rank0-p71` a child or a further process of it, `a2-rank0-p71-p74` a child
+    of that, or what it began next; other names
     (`a2-launch`, `eval-…`, `node-…`) have no rank, and attempt `LATER` where they have none.
     """
 
@@ -37,7 +38,7 @@ class JournalName:
 
 
 LATER = 1 << 30
-_JOURNAL_NAME = re.compile(r"a(\d+)-(?:rank(\d+)(-p\d+)?|launch.*)")
+_JOURNAL_NAME = re.compile(r"a(\d+)-(?:rank(\d+)((?:-p\d+)+)?|launch.*)")
 
 
 def parse_journal_name(stem: str) -> JournalName:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from prism.errors import EnvironmentUnfit
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
 from prism.journal.records import FORMAT, JournalWriter
+from prism.stderr import tell
 from prism.version import VERSION
 
 
@@ -20,12 +22,14 @@ def open_journal(
 ) -> JournalWriter:
     """Begin a journal file of this process with its `start` record.
 
-    A name that is taken already (a second process of the same rank) gets the pid appended.
+    A name that is taken already (a second process of the same rank) gets the pid appended, and one that
+    this process took itself a number after that.
     """
-    try:
-        journal = _create(directory.journal / f"{stem}.jsonl")
-    except FileExistsError:
-        journal = _create(directory.journal / f"{stem}-p{os.getpid()}.jsonl")
+    own = f"{stem}-p{os.getpid()}"
+    for name in itertools.chain((stem, own), (f"{own}-p{number}" for number in itertools.count(2))):
+        with suppress(FileExistsError):
+            journal = _create(directory.journal / f"{name}.jsonl")
+            break
     start = {"format": FORMAT, "role": role, "prism": VERSION, "process": ProcessIdentity.mine().dump()}
     journal.write("start", {**start, **(facts or {})})
     return journal
@@ -41,4 +45,4 @@ def _create(path: Path) -> JournalWriter:
 
 
 def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}\n")
+    tell(f"warning: {message}\n")

@@ -104,7 +104,8 @@ class JournalWriter:
         self.use_room()
         with self._lock:
             if self._fd is not None:
-                os.close(self._fd)
+                with suppress(OSError):  # user code may have closed what it found open
+                    os.close(self._fd)
                 self._fd = None
         _writers.discard(self)
 
@@ -114,7 +115,7 @@ class JournalWriter:
             line = b"\n" + line
         self._seq += 1  # before the write: a signal between the two leaves a gap, never a number twice
         try:
-            written = os.write(self._fd, line)  # type: ignore[arg-type]
+            written = self._put(line)
         except OSError as error:
             self._miss(error)
             return
@@ -122,6 +123,17 @@ class JournalWriter:
         if self._torn:
             self._miss(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         self._dirty = True
+
+    def _put(self, line: bytes) -> int:
+        assert self._fd is not None
+        try:
+            return os.write(self._fd, line)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # user code has closed what it found open, as daemons do; the file is still ours alone
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            return os.write(self._fd, line)
 
     def _miss(self, error: OSError) -> None:
         self._seq -= 1

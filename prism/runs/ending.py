@@ -31,11 +31,18 @@ def speaks_for_itself(error: BaseException) -> bool:
 
 def summary_of(error: BaseException) -> str:
     """One line for `error`: the message of one that explains itself, type and text of any other."""
-    text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, PrismError):
+        text = error.message
+    else:
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except Exception:  # user code again: an error that cannot say what it is must not hide that it was
+            text = type(error).__name__
     return text.partition("\n")[0]
 
 
 def write_traceback(error: BaseException, path: Path, *, redact: Callable[[str], str]) -> None:
     """Keep the traceback of what ended a run, without its secrets."""
     with suppress(OSError):  # no disk for it: it has been shown, and its last line goes to the journal
-        path.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")
+        text = redact("".join(traceback.format_exception(error)))
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")

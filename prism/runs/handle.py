@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
 from prism.runs.values import artifact_name, flatten, whole_step
+from prism.stderr import tell
 
 if TYPE_CHECKING:
     from prism.config import Configuration
@@ -161,7 +161,7 @@ class Run:
         """Say one line on stderr (rank 0), and keep it in the journal."""
         message = self.config.redact(message)
         if self.rank == 0:
-            sys.stderr.write(f"warning: {message}\n")
+            tell(f"warning: {message}\n")
         self.say("warning", {"message": message})
 
     def dataset(self, name: str, *, use: str = "train") -> Dataset:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import field, frozen
@@ -22,6 +23,7 @@ from prism.runs.handle import Run
 from prism.runs.signals import StopRequest
 from prism.runs.start import host
 from prism.runs.usercode import call_experiment, is_task, load_object, make, parse_target, run_script
+from prism.stderr import tell
 
 
 @frozen
@@ -118,11 +120,11 @@ def _check_world_size(environ: Mapping[str, str]) -> None:
 def _report(error: BaseException, run: Run, *, debug: bool) -> None:
     """What went wrong, on stderr: a message for errors that explain themselves, a traceback for others."""
     if isinstance(error, SystemExit) and isinstance(error.code, str):
-        sys.stderr.write(run.config.redact(f"{error.code}\n"))  # as Python itself would say it
+        tell(run.config.redact(f"{error.code}\n"))  # as Python itself would say it
     if speaks_for_itself(error) or (debug and isinstance(error, PrismError)):
-        sys.stderr.write(run.config.redact("".join(traceback.format_exception(error))))
+        tell(run.config.redact("".join(traceback.format_exception(error))))
     elif isinstance(error, PrismError):
-        sys.stderr.write(run.config.redact(f"error: {error}\n"))
+        tell(run.config.redact(f"error: {error}\n"))
 
 
 def _enter(job: WorkerJob, stop: StopRequest) -> tuple[Run, Project]:
@@ -143,7 +145,7 @@ def main() -> None:
         run, project = _enter(job, stop)
     except (PrismError, Stopped, KeyboardInterrupt) as error:
         if isinstance(error, PrismError):
-            sys.stderr.write(f"error: {error}\n")
+            tell(f"error: {error}\n")
         sys.exit(ending_of(error)[1])
     failure: BaseException | None = None
     try:
@@ -154,7 +156,8 @@ def main() -> None:
         _report(error, run, debug=job.debug)
     status, code = ending_of(failure)
     run.end(status, error=failure if status == "FAILED" else None, exit_code=code)
-    sys.stdout.flush()
+    with suppress(OSError, ValueError, AttributeError):  # user code may have closed it
+        sys.stdout.flush()
     sys.exit(code)
 
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prism.journal.directory import create_run_directory, parse_journal_name
+from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter, number, parse_number, read_journal, torn_tail
 
 
@@ -139,6 +141,29 @@ def test_a_forked_child_writes_a_file_of_its_own(tmp_path: Path) -> None:
     records = read_journal(tmp_path / f"a1-rank0-p{child}.jsonl").records
     assert [record.kind for record in records] == ["start", "tags"]
     assert records[0].data["role"] == "fork"
+
+
+def test_user_code_that_closes_what_it_finds_open_loses_nothing(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "j.jsonl")
+    for step in range(3):
+        assert writer._fd is not None
+        os.close(writer._fd)
+        writer.write("metrics", {"step": step, "metrics": {}})
+    assert writer.unrecorded == 0
+    os.close(writer._fd)
+    writer.close()
+    assert [record.seq for record in read_journal(tmp_path / "j.jsonl").records] == [1, 2, 3]
+
+
+def test_one_process_may_begin_several_files_of_one_rank(tmp_path: Path) -> None:
+    directory = create_run_directory(tmp_path, "20260101-000000-aaaaaa")
+    names = []
+    for _ in range(4):
+        journal = open_journal(directory, "a2-rank1", role="helper")
+        journal.close()
+        names.append(parse_journal_name(journal.path.stem))
+    assert [(name.attempt, name.rank, name.is_worker) for name in names] == [(2, 1, True), *[(2, 1, False)] * 3]
+    assert len(directory.journal_files()) == 4
 
 
 def test_a_full_disk_is_said_once_and_counted(tmp_path: Path) -> None:

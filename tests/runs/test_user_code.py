@@ -302,6 +302,36 @@ def work(run):
 
 
 @pytest.mark.parametrize(
+    ("ending", "code", "status", "error"),
+    [
+        ("run.warn('unheard')", 0, "FINISHED", ""),
+        ("raise ValueError('unheard')", 1, "FAILED", "ValueError: unheard"),
+        ("raise Mute", 1, "FAILED", "Mute"),
+    ],
+)
+def test_code_that_closes_its_streams_ends_as_it_ends(
+    project: Any, ending: str, code: int, status: str, error: str
+) -> None:
+    project.configure(UNTRACKED)
+    source = f"""
+        import os
+
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("no words")
+
+        def train(run):
+            os.closerange(1, 64)
+            run.log_metrics({{"loss": 1.0}}, step=1)
+            {ending}
+        """
+    project.write("train.py", source)
+    assert project.prism("run", "train.py:train").code == code
+    state = project.state()
+    assert (state.status, state.error, state.metrics) == (status, error, {"loss": 1.0})
+
+
+@pytest.mark.parametrize(
     ("source", "number", "code"),
     [
         (BLIND, signal.SIGTERM, 143),
