@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import DataError
+from prism.journal.directory import write_whole
 from prism.protocols import DatasetFile, DatasetVersion
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ def find_dataset(project: Project, name: str) -> Dataset:
     version = client.resolve(name)
     path = client.fetch(version)
     return Dataset(version.name, version.version, version.digest, version.uri, Path(path), version.files)
+
+
+def keep_version(file: Path, version: DatasetVersion) -> None:
+    """Add a version to a run's `data.json`, beside those that earlier attempts and evaluations have put there."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    kept = {(one["name"], one["digest"]): one for one in (*known, asdict(version))}
+    write_whole(file, json.dumps(list(kept.values()), indent=1) + "\n")
 
 
 def _as_path(name: str, folder: Path) -> Dataset:

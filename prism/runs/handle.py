@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from prism.errors import Stopped, UsageError
-from prism.journal.directory import RunDirectory, write_whole
+from prism.journal.directory import RunDirectory
 from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
-from prism.runs.datasets import Dataset, find_dataset
+from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
 from prism.runs.files import KeptFiles, matching_files
 from prism.runs.models import keep_model, registration_intent
@@ -62,7 +59,6 @@ class Run:
         self._owner = owner
         self._on_finish = on_finish
         self._kept = KeptFiles(directory.path, journal.path.stem)
-        self._datasets: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
@@ -178,9 +174,8 @@ class Run:
         keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
         self.say("dataset", {**keys, "use": use})
         if self.rank == 0:
-            self._datasets[f"{version.name}@{version.digest}"] = attrs.asdict(version)
-            with suppress(OSError):  # the journal has the digest; a full disk shall not end the training
-                write_whole(self._directory.datasets, json.dumps(list(self._datasets.values()), indent=1) + "\n")
+            with self._lock, suppress(OSError, ValueError):  # the journal has the digest; a full disk ends no training
+                keep_version(self._directory.datasets, version)
 
     @contextmanager
     def checkpoint(self, *, step: int, keep: int | None = None) -> Iterator[Path]:

@@ -130,6 +130,17 @@ def test_scores_land_in_the_run_that_made_the_model(
     assert [path.name for path in run.journal_files()][-1].startswith("eval-")
 
 
+def test_a_later_evaluation_keeps_the_datasets_of_the_training(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_with_model(project)
+    trained_on = {"name": "train.jsonl", "version": "1", "uri": "", "digest": "sha256:0", "files": []}
+    run.datasets.write_text(json.dumps([trained_on]))
+    for _ in range(2):
+        evaluate(capsys, run.run_id, "--data", "qa_eval.jsonl")
+    assert [one["name"] for one in json.loads(run.datasets.read_text())] == ["train.jsonl", "qa_eval.jsonl"]
+
+
 def test_options_reach_predictor_and_evaluators(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = (
         "model",
