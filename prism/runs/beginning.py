@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,8 +33,8 @@ def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:
 
 def keep_origin(directory: RunDirectory, project: Project, *, attempt: int) -> None:
     """Keep what an attempt is made of: its resolved configuration (redacted) and its provenance."""
-    provenance = collect_provenance(project.config.project)
-    provenance["command"] = [project.config.redact(word) for word in sys.argv]
+    # the command and the changes since the commit may hold secrets that the configuration knows
+    provenance = project.config.redactor.redact_values(collect_provenance(project.config.project))
     try:
         write_whole(directory.config_of(attempt), project.config.dump())
         write_whole(directory.provenance_of(attempt), json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")

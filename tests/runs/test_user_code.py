@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def test_a_whole_script_sees_its_own_arguments_and_folder(project: Any) -> None:
     state = project.state()
     assert (state.status, state.metrics, state.attempts) == ("FINISHED", {"loss": 0.25}, 1)
     assert f"run        {state.run_id}  FINISHED" in done.out and str(project.run().path) in done.err
+
+
+def test_a_note_is_shown_with_the_run(project: Any) -> None:
+    project.write("train.py", LOG_ONE)
+    assert project.prism("run", "train.py", "--note", "twice as long").code == 0
+    assert "description twice as long\n" in project.prism("runs", "show", project.run().run_id).out
 
 
 def test_what_a_joined_run_cannot_be_given_any_more_is_said(project: Any) -> None:
@@ -499,6 +506,7 @@ def test_no_secret_is_in_the_run_directory_or_in_what_prism_says(project: Any) -
         "train.py",
         """
         import sys
+        from prism.protocols import DatasetVersion
         def work(run):
             token = run.config.unified_data_access.token
             print("the token is", token, file=open("/dev/null", "w"))
@@ -506,10 +514,16 @@ def test_no_secret_is_in_the_run_directory_or_in_what_prism_says(project: Any) -
             run.set_tags({"hub": run.params.hub})
             run.log_text(f"token={token}", name="notes.txt")
             run.warn(f"server said {token}")
+            run.say("mine", {"asked": [token]})
+            run.record_dataset(DatasetVersion("far", "1", f"http://me:{token}@host/far", "sha256:0", ()), use="train")
             sys.stderr.write(f"leaked {token}\\n")
             raise ValueError(f"401 for {token}")
         """,
     )
+    for words in ("init -q", "add -A", "-c user.name=n -c user.email=n@x commit -q -m all"):
+        subprocess.run(["git", *words.split()], cwd=project.path, check=True, timeout=60)
+    written = (project.path / "sais_foundation.yaml").read_text(encoding="utf-8")
+    project.configure(f"# not committed yet\n{written}")
     arguments = ("run", "train.py:work", "--tag", f"k={secrets[2]}", "--note", f"n {secrets[2]}", "--name", secrets[2])
     override = f"ml.security.password={secrets[4]}"
     environ = {"SOME_API_KEY": secrets[2]}
