@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory
 from prism.journal.kinds import clash, misfit
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from prism.config.parameters import Parameters
     from prism.project import Project
 
-_WORDS = ("params", "tags", "run")  # kinds of records that hold people's words, where a secret may stand
+_EXACT = ("metrics", "file", "checkpoint", "model", "dataset", "start", "end", "heartbeat")
+"""Kinds whose names and digests must stay as they are; in all others a secret may stand."""
 
 
 class Run:
@@ -171,6 +174,7 @@ class Run:
 
     def record_dataset(self, version: DatasetVersion, *, use: str) -> None:
         """Record that this run uses a dataset version."""
+        version = evolve(version, uri=self.config.redact(version.uri))
         keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
         self.say("dataset", {**keys, "use": use})
         if self.rank == 0:
@@ -278,7 +282,7 @@ class Run:
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
         if problem := clash(kind, data) or misfit(kind, data):
             raise UsageError(problem, hint="docs/reference/journal.md has the fields of each kind")
-        self._journal.write(kind, self.config.redactor.redact_values(data) if kind in _WORDS else data)
+        self._journal.write(kind, self.config.redactor.redact_values(data) if kind not in _EXACT else data)
 
     def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:
         """Record a kept file; one that the disk has no room for is said and not kept, and the work goes on."""
