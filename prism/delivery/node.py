@@ -41,7 +41,8 @@ def start_node_process(directory: RunDirectory, project: Project) -> None:
     try:
         with (directory.logs / f"node-{ProcessIdentity.mine().key()}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prism.delivery.node", str(directory.path)],
+                # -P: a module of the project called like one of ours or of Python's is not meant
+                [sys.executable, "-P", "-m", "prism.delivery.node", str(directory.path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

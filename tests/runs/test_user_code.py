@@ -421,6 +421,17 @@ def test_everything_killed_at_once_has_failed_within_two_seconds(project: Any) -
 # ---------------------------------------------------------------- configuration of a run
 
 
+def test_modules_of_the_project_do_not_reach_the_process_beside_the_run(project: Any) -> None:
+    project.configure(UNTRACKED)
+    for name in ("secrets", "attrs", "queue"):
+        project.write(f"{name}.py", "raise RuntimeError('not meant')\n")
+    project.write("code/train.py", "import prism\nwith prism.start_run() as run:\n    run.log_metrics({'loss': 1.0})\n")
+    done = project.python("code/train.py")
+    assert (done.code, project.state().status) == (0, "FINISHED"), done.err
+    (log,) = (project.run().path / "logs").glob("node-*.log")
+    assert log.read_text() == ""
+
+
 def test_a_run_without_trackers_is_in_the_journal_only(project: Any) -> None:
     project.write("train.py", "def work(run):\n" + LOG_ONE)
     done = project.prism("run", "train.py:work")
