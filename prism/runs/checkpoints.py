@@ -82,6 +82,9 @@ def published_checkpoints(folder: Path) -> list[Checkpoint]:
 
 def latest_checkpoint(folder: Path, *, report: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint whose files all have their digests; `report` is told of each that has not."""
+    for path in sorted(folder.glob("step-*")):
+        if (path / MANIFEST).exists() and _read(path) is None:
+            report(f"checkpoint {path.name} is damaged and passed over: its {MANIFEST} cannot be read")
     for checkpoint in published_checkpoints(folder):
         problems = verify_files(checkpoint.folder, checkpoint.files, without=(MANIFEST,))
         if not problems:

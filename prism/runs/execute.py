@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from prism.delivery.claim import Claim
 from prism.delivery.node import start_node_process
-from prism.errors import EnvironmentUnfit, UsageError
+from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
@@ -91,7 +91,10 @@ def plan_run(request: RunRequest, project: Project, *, place: Place) -> LaunchPl
 
 
 def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirectory], None]) -> Outcome:
-    """Run it, telling `begun` where. Raises `UsageError` and `EnvironmentUnfit` before anything was started."""
+    """Run it, telling `begun` where. Raises `UsageError` and `EnvironmentUnfit` before anything was started.
+
+    The exit code is the work's own; 3 when the work is done and its model was refused.
+    """
     check_before_run(project, target=request.target)
     place = _place(request, project)
     plan = plan_run(request, project, place=place)
@@ -114,7 +117,8 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
     state = _await_delivery(place.directory, project) if mine.rank == 0 else read_state(place.directory)
-    return Outcome(code, state)
+    refused = code == 0 and state.model is not None and state.model["state"] == "refused"
+    return Outcome(GateRefused.exit_code if refused else code, state)
 
 
 def _place(request: RunRequest, project: Project) -> Place:
@@ -124,7 +128,8 @@ def _place(request: RunRequest, project: Project) -> Place:
             raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
         keep_origin(request.resume, project, attempt=state.attempts + 1)
         return Place(request.resume, state.attempts + 1)
-    return join_foreign_launch(project, os.environ) or Place(begin_run(project))
+    nodes = describe_topology(request, project).nodes
+    return join_foreign_launch(project, os.environ, nodes=nodes) or Place(begin_run(project))
 
 
 def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:

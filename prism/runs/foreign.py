@@ -30,22 +30,31 @@ class Place:
     attempt: int = 1
 
 
-def join_foreign_launch(project: Project, environ: Mapping[str, str]) -> Place | None:
-    """The run of the launch that started this process, made by whoever comes first; None if there is none.
+def join_foreign_launch(project: Project, environ: Mapping[str, str], *, nodes: int = 1) -> Place | None:
+    """The run of the launch that this process is one of several of, made by whoever comes first; None if it is alone.
 
-    An elastic restart of the workers is the next attempt of the same run.
+    `nodes` is how many nodes the launch spans, where the environment of a worker does not say it. An
+    elastic restart of the workers is the next attempt of the same run.
     """
-    if "LOCAL_RANK" not in environ:
+    if "LOCAL_RANK" in environ:
+        world = int(environ.get("WORLD_SIZE", 1))
+        nodes = max(nodes, world // int(environ.get("LOCAL_WORLD_SIZE", world)))
+    elif nodes == 1:
         return None
-    if int(environ.get("LOCAL_WORLD_SIZE", 1)) < int(environ.get("WORLD_SIZE", 1)) and "PRISM_RUN_ID" not in environ:
-        raise UsageError(
-            "a launch over several nodes has no identity that all its processes see",
-            hint="export one PRISM_RUN_ID on all nodes before launching, new for every launch",
-        )
+    _check_identity(environ, nodes=nodes)
     attempt = 1 + int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
     key = environ.get("PRISM_RUN_ID") or _launcher_key()
     directory = _claimed(project, key, run_id=environ.get("PRISM_RUN_ID") or new_run_id())
     return Place(directory, attempt)
+
+
+def _check_identity(environ: Mapping[str, str], *, nodes: int) -> None:
+    """Raise `UsageError` when nothing tells several nodes that they are one launch."""
+    if nodes > 1 and "PRISM_RUN_ID" not in environ:
+        raise UsageError(
+            "a launch over several nodes has no identity that all its processes see",
+            hint="export one PRISM_RUN_ID on all nodes before launching, new for every launch",
+        )
 
 
 def _launcher_key() -> str:
