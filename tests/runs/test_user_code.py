@@ -428,8 +428,11 @@ def test_modules_of_the_project_do_not_reach_the_process_beside_the_run(project:
     project.write("code/train.py", "import prism\nwith prism.start_run() as run:\n    run.log_metrics({'loss': 1.0})\n")
     done = project.python("code/train.py")
     assert (done.code, project.state().status) == (0, "FINISHED"), done.err
-    (log,) = (project.run().path / "logs").glob("node-*.log")
-    assert log.read_text() == ""
+    deadline = time.monotonic() + 30
+    while not list(project.run().journal.glob("node-*.jsonl")):
+        (log,) = project.run().logs.glob("node-*.log")
+        assert log.read_text() == "" and time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_run_without_trackers_is_in_the_journal_only(project: Any) -> None:
