@@ -9,6 +9,7 @@ import click
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 HERE = Path(__file__).parent
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
@@ -67,6 +68,7 @@ def main(seed: int, records: Path, out: Path) -> None:
     rows = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
     tokenizer = make_tokenizer([text for row in rows for text in (row["instruction"], row["output"])])
     model = make_model(tokenizer, seed=seed)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     click.echo(f"{out.name}: {model.num_parameters() / 1e6:.1f} M parameters, {len(tokenizer)} tokens", err=True)

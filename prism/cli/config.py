@@ -29,7 +29,10 @@ def config() -> None:
 @pass_session
 @click.pass_context
 def check(ctx: click.Context, session: Session, *, file: Path | None, overrides: tuple[str, ...], form: str) -> None:
-    """Say everything that is wrong with FILE (default: the project's configuration); exit code 1 if anything is."""
+    """Say everything that is wrong with FILE.
+
+    By default with the project's configuration; exit code 1 if anything is.
+    """
     file, overrides = _split(file, overrides)
     path = locate_config(file, start=session.start)
     warnings: tuple[Problem, ...] = ()
@@ -53,7 +56,10 @@ def check(ctx: click.Context, session: Session, *, file: Path | None, overrides:
 @_JSON
 @pass_session
 def show(session: Session, *, file: Path | None, overrides: tuple[str, ...], wanted: str, form: str) -> None:
-    """Print the configuration with all its layers and defaults, secrets masked."""
+    """Print the configuration as resolved.
+
+    With all its layers and defaults, secrets masked.
+    """
     file, overrides = _split(file, overrides)
     found = _load(session, locate_config(file, start=session.start), overrides=overrides)
     if wanted == "origin":
@@ -68,7 +74,10 @@ def show(session: Session, *, file: Path | None, overrides: tuple[str, ...], wan
 @config.command()
 @pass_session
 def schema(session: Session) -> None:
-    """Print the JSON Schema (draft-07) of the core and of every plugin that is here."""
+    """Print the JSON Schema (draft-07).
+
+    Of the core and of every plugin that is here.
+    """
     from prism.config.schema import json_schema
 
     document(json_schema(session.option_types()))

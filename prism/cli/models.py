@@ -28,7 +28,10 @@ def models() -> None:
 @click.option("--json", "form", flag_value="json", default="table", help="Print one JSON document.")
 @pass_session
 def list_command(session: Session, *, name: str | None, form: str) -> None:
-    """List the versions of all models, or of the model NAME, lowest first."""
+    """List the models and their versions.
+
+    Those of all models, or of the model NAME, lowest first.
+    """
     registry = open_registry(session.open_project())
     if name is None:
         found = [version for known in registry.names() for version in registry.versions(known)]
@@ -49,7 +52,10 @@ def list_command(session: Session, *, name: str | None, form: str) -> None:
 @click.option("--json", "form", flag_value="json", default="text", help="Print one JSON document.")
 @pass_session
 def show(session: Session, *, reference: str, form: str) -> None:
-    """Show one version: REF is NAME (the newest), NAME@VERSION or NAME@ALIAS."""
+    """Show one version of a model.
+
+    REF is NAME (the newest), NAME@VERSION or NAME@ALIAS.
+    """
     found = find_version(reference, registry=open_registry(session.open_project()))
     if form == "json":
         document(as_json(found))

@@ -24,7 +24,10 @@ def plugins() -> None:
 @click.option("--json", "form", flag_value="json", default="table", help="Print one JSON document.")
 @pass_session
 def list_plugins(session: Session, *, form: str) -> None:
-    """List every plugin with its distribution, its state and what it provides."""
+    """List every plugin and its state.
+
+    With its distribution and what it provides.
+    """
     found = session.plugins
     _apply_project(found, session.config_file())
     if form == "json":

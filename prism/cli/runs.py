@@ -29,7 +29,10 @@ def runs() -> None:
 @click.option("--json", "form", flag_value="json", default="table", help="Print one JSON document.")
 @pass_session
 def list_command(session: Session, *, form: str) -> None:
-    """List the runs, newest first: status, and how many records the trackers do not have yet."""
+    """List the runs, newest first.
+
+    With their status, and how many records the trackers do not have yet.
+    """
     overviews = list(_overviews(session.folder()))
     keys = ("run_id", "experiment", "name", "status", "started", "pending")
     if form == "json":
@@ -88,7 +91,8 @@ def _print_new(directory: RunDirectory, printed: dict[Path, int]) -> None:
 
 
 def _lines(overview: dict[str, Any]) -> Iterator[str]:
-    for key in ("run_id", "status", "error", "experiment", "name", "attempts", "started", "ended", "directory"):
+    facts = ("run_id", "status", "error", "experiment", "name", "description", "attempts", "started", "ended")
+    for key in (*facts, "directory"):
         if overview[key]:
             yield f"{key:<12}{_shown(key, overview[key])}"
     for name, tracker in overview["trackers"].items():

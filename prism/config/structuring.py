@@ -243,12 +243,17 @@ def _explain(
         return hidden(error.found) if name in fields and is_secret(fields[name]) else list(error.found)
     if isinstance(error, ForbiddenExtraKeysError):
         extra = [key for key in entries if key in error.extra_fields]
-        free = [each for each in fields if each not in entries] or list(fields)
-        return [unknown_key(entries[key], key, free) for key in extra]
+        return [unknown_key(entries[key], key, _not_given(entries[key], entries, fields)) for key in extra]
     if isinstance(error, KeyError) and name and name not in entries:
         return [Mismatch(node, message=f"the key {name!r} is missing")]
     name = name or _named_in(error, fields)
     return [Mismatch(entries.get(name, node), message=str(error.args[0] if error.args else error))]
+
+
+def _not_given(node: Node, entries: Mapping[str, Node], fields: Iterable[str]) -> list[str]:
+    """What an unknown key may have been meant to be: no key that the same file gives already."""
+    names = list(fields)
+    return [name for name in names if name not in entries or entries[name].file != node.file] or names
 
 
 def _named_in(error: BaseException, fields: Mapping[str, attrs.Attribute[Any]]) -> str:

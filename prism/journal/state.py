@@ -94,6 +94,7 @@ class RunState:
             "attempts": self.attempts,
             "experiment": self.experiment,
             "name": self.name,
+            "description": self.configuration.get("description", ""),
             "started": self.started,
             "ended": self.ended,
             "directory": str(self.directory.path),

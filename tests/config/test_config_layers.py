@@ -118,6 +118,11 @@ def test_a_wrong_override_is_a_problem_of_the_command_line(configs: Any, overrid
     assert word in problem.message
 
 
+def test_a_mistyped_override_is_held_against_keys_that_the_file_gives(configs: Any) -> None:
+    problem = configs.problem("ml: {parameters: {x: 1}}\n", overrides=["ml.parameter.x=2"])
+    assert (problem.key, problem.hint) == ("ml.parameter", "did you mean 'parameters'?")
+
+
 def test_the_value_of_an_override_is_yaml_and_text_where_text_is_due(configs: Any) -> None:
     config = configs.load(
         "ml: {parameters: {x: 1}}\n",

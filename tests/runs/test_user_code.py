@@ -57,7 +57,7 @@ def test_a_whole_script_sees_its_own_arguments_and_folder(project: Any) -> None:
 
 
 def test_a_note_is_shown_with_the_run(project: Any) -> None:
-    project.write("train.py", LOG_ONE)
+    project.write("train.py", "print('working')\n")
     assert project.prism("run", "train.py", "--note", "twice as long").code == 0
     assert "description twice as long\n" in project.prism("runs", "show", project.run().run_id).out
 

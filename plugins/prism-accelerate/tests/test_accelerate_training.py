@@ -286,6 +286,16 @@ def test_weights_that_are_not_finite_are_never_saved(start_run):
     assert run.latest_checkpoint().name == "step-00000002-a1"
 
 
+def test_parameters_of_a_task_are_not_called_unused(start_run, said):
+    class Short(Line):
+        loss_at = 99
+
+    run = start_run({"max_steps": 1, "hidden": 8})
+    AccelerateTrainer().train(Short(), run)
+    params = {name: value for data in said(run, "params") for name, value in data["params"].items()}
+    assert (params["trainer.unused"], warnings(said, run)) == ("", [])
+
+
 def test_an_endless_loader_needs_max_steps(start_run):
     class Endless(Line):
         loss_at = 99

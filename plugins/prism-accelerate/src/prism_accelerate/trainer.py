@@ -54,6 +54,8 @@ class AccelerateTrainer:
             _say_unused(settings, unused, run)
             settings = _with_evaluation(settings, run)
             task = TASKS[self.options.task].load_target()(run, settings=settings, numerics=numerics)
+        else:
+            unused = ()  # the names that the trainer does not know are the task's own
         _log_choices(settings, numerics, unused, run=run)
         return _train(task, run, settings=settings, accelerator=accelerator, ranks=ranks)
 
