@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "plugins": {*FOUNDATIONS, "hookspecs", "providers", "config", "entrypoints", "registration"},
     "journal": FOUNDATIONS,
     "project": {*FOUNDATIONS, "config", "plugins"},
-    "delivery": {*FOUNDATIONS, "config", "journal", "project"},
+    "delivery": {*FOUNDATIONS, "config", "journal", "plugins", "project"},
     "runs": {*RUNNING, "delivery"},
     "cli": {*RUNNING, "delivery", "runs", "entrypoints"},
     "__init__": {"runs", *FOUNDATIONS},

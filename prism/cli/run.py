@@ -59,6 +59,8 @@ def run(ctx: click.Context, /, words: Sequence[str], **options: Any) -> int:
     from prism.runs.execute import execute
 
     session: Session = ctx.obj
+    if options["form"] == "json" and not options["dry_run"]:
+        raise UsageError("--json goes with --dry-run", hint="prism runs show RUN --json describes a run")
     target, file, overrides = _sort_words(words, options["file"])
     overrides += options["settings"]
     if options["launcher"]:

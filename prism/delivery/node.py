@@ -29,6 +29,7 @@ from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import write_run_summary
+from prism.plugins import OFF_VARIABLE
 from prism.project import Project, as_overrides, open_project
 
 LOOK_SECONDS = 0.2
@@ -63,8 +64,13 @@ def start_node_process(directory: RunDirectory, project: Project) -> None:
 
 
 def reopen_project(directory: RunDirectory, *, secrets: Mapping[str, Any]) -> Project:
-    """The project as the run had it, from its own `config.yaml`, with the secrets that were left out there."""
-    return open_project(directory.config, folder=directory.project, overrides=as_overrides(secrets))
+    """The project as the run had it, from its own `config.yaml`, with the secrets that were left out there.
+
+    Of this shell's environment nothing reaches the configuration: the run has taken what it named.
+    """
+    switched_off = {name: os.environ[name] for name in (OFF_VARIABLE,) if name in os.environ}
+    overrides = as_overrides(secrets)
+    return open_project(directory.config, folder=directory.project, overrides=overrides, environ=switched_off)
 
 
 @define

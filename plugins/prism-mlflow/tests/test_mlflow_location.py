@@ -9,11 +9,12 @@ from prism_mlflow.filesystem import file_system, is_shared, refuse_shared
 from prism_mlflow.location import locate
 
 
-def test_the_configuration_wins_over_the_environment_over_the_project(tmp_path: Path) -> None:
-    environ = {"MLFLOW_TRACKING_URI": "http://environment:5000"}
-    assert locate(tmp_path, settings={"tracking_uri": "http://file:5000/"}, environ=environ).uri == "http://file:5000"
-    assert locate(tmp_path, settings={"tracking_uri": None}, environ=environ).uri == "http://environment:5000"
-    embedded = locate(tmp_path, settings={}, environ={})
+def test_the_configuration_decides_and_the_environment_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://environment:5000")
+    assert locate(tmp_path, settings={"tracking_uri": "http://file:5000/"}).uri == "http://file:5000"
+    embedded = locate(tmp_path, settings={"tracking_uri": None})
     assert embedded.uri == f"sqlite:///{tmp_path}/mlflow.db"
     assert embedded.artifacts == (tmp_path / "artifacts" / "mlflow").as_uri()
 
@@ -27,18 +28,18 @@ def test_the_configuration_wins_over_the_environment_over_the_project(tmp_path: 
     ],
 )
 def test_a_relative_sqlite_address_is_relative_to_the_project(tmp_path: Path, uri: str, database: str) -> None:
-    found = locate(tmp_path, settings={"tracking_uri": uri}, environ={})
+    found = locate(tmp_path, settings={"tracking_uri": uri})
     assert found.database == Path(database.format(tmp_path))
 
 
 def test_credentials_are_taken_out_of_the_address() -> None:
-    found = locate(Path("/p"), settings={"tracking_uri": "https://ada:p%40ss@host:5000/mlflow"}, environ={})
+    found = locate(Path("/p"), settings={"tracking_uri": "https://ada:p%40ss@host:5000/mlflow"})
     assert (found.uri, found.username, found.password) == ("https://host:5000/mlflow", "ada", "p@ss")
     assert "p@ss" not in repr(found) and "p%40ss" not in repr(found)
 
 
 def test_a_database_password_is_not_shown() -> None:
-    found = locate(Path("/p"), settings={"tracking_uri": "postgresql+psycopg2://ada:secret@host/db"}, environ={})
+    found = locate(Path("/p"), settings={"tracking_uri": "postgresql+psycopg2://ada:secret@host/db"})
     assert found.shown == "postgresql+psycopg2://host/db"
     assert "secret" in found.uri and "secret" not in repr(found)
 
@@ -46,8 +47,8 @@ def test_a_database_password_is_not_shown() -> None:
 def test_security_needs_user_and_password() -> None:
     security = {"enabled": True, "username": "ada", "password": ""}
     with pytest.raises(UsageError, match=r"ml\.security\.password is empty"):
-        locate(Path("/p"), settings={"security": security}, environ={})
-    assert locate(Path("/p"), settings={"security": security | {"enabled": False}}, environ={}).username == ""
+        locate(Path("/p"), settings={"security": security})
+    assert locate(Path("/p"), settings={"security": security | {"enabled": False}}).username == ""
 
 
 MOUNTS = """\

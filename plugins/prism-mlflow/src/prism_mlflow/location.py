@@ -1,8 +1,7 @@
-"""Where MLflow is: from the configuration, the environment, or a SQLite file in the project."""
+"""Where MLflow is: where the configuration says, or a SQLite file in the project."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,13 +46,14 @@ class Location:
         return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
 
 
-def locate(project: Path, *, settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Location:
-    """The MLflow that a project's `ml` section and the environment name.
+def locate(project: Path, *, settings: Mapping[str, Any]) -> Location:
+    """The MLflow that a project's `ml` section names, else `mlflow.db` in the project.
 
-    `tracking_uri` of the section wins, then MLFLOW_TRACKING_URI, then `mlflow.db` in the project.
+    The environment is not asked here: the core lets MLFLOW_TRACKING_URI stand for a `tracking_uri` that is not
+    set when a run begins, and whoever delivers that run later, from another shell, goes where it went.
     Raises `UsageError` for credentials without a user.
     """
-    uri = str(settings.get("tracking_uri") or environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+    uri = str(settings.get("tracking_uri") or "sqlite:///mlflow.db")
     uri = _absolute(uri, project=project)
     username, password = _credentials(settings)
     if uri.startswith(("http://", "https://")):
