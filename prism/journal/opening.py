@@ -30,6 +30,17 @@ def open_journal(
         with suppress(FileExistsError):
             journal = _create(directory.journal / f"{name}.jsonl")
             break
+    return _begin(journal, role=role, facts=facts)
+
+
+def claim_journal(
+    directory: RunDirectory, stem: str, *, role: str, facts: Mapping[str, Any] | None = None
+) -> JournalWriter:
+    """As `open_journal`, for a name that one process alone may have. Raises `FileExistsError`."""
+    return _begin(_create(directory.journal / f"{stem}.jsonl"), role=role, facts=facts)
+
+
+def _begin(journal: JournalWriter, *, role: str, facts: Mapping[str, Any] | None) -> JournalWriter:
     start = {"format": FORMAT, "role": role, "prism": VERSION, "process": ProcessIdentity.mine().dump()}
     journal.write("start", {**start, **(facts or {})})
     return journal

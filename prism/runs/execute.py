@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from attrs import field, frozen
 
@@ -18,7 +19,8 @@ from prism.delivery.node import start_node_process
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.journal.live import LiveState
-from prism.journal.opening import open_journal
+from prism.journal.opening import claim_journal, open_journal
+from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL, RunState, read_state
 from prism.launch.membership import membership
 from prism.launch.topology import detect
@@ -102,7 +104,7 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     stem = f"a{place.attempt}-launch" + (f"-r{mine.rank}" if mine.rank else "")
     facts = {"argv": [project.config.redact(word) for word in plan.argv]}
     try:
-        journal = open_journal(place.directory, stem, role="launcher", facts=facts)
+        journal = _begin_attempt(request, project, place=place, stem=stem, facts=facts)
         log = OutputLog(place.directory.logs / f"{stem.replace('launch', 'output')}.log", project.config.redact)
     except EnvironmentUnfit:
         if request.resume is None and "LOCAL_RANK" not in os.environ:
@@ -126,10 +128,31 @@ def _place(request: RunRequest, project: Project) -> Place:
         state = read_state(request.resume)
         if state.status == "RUNNING":
             raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
-        keep_origin(request.resume, project, attempt=state.attempts + 1)
         return Place(request.resume, state.attempts + 1)
     nodes = describe_topology(request, project).nodes
     return join_foreign_launch(project, os.environ, nodes=nodes) or Place(begin_run(project))
+
+
+def _begin_attempt(
+    request: RunRequest, project: Project, *, place: Place, stem: str, facts: Mapping[str, Any]
+) -> JournalWriter:
+    """This process's journal as a launcher; of several that resume a run at once, one gets it."""
+    if request.resume is None or "LOCAL_RANK" in os.environ:
+        if request.resume is not None:
+            keep_origin(request.resume, project, attempt=place.attempt)
+        return open_journal(place.directory, stem, role="launcher", facts=facts)
+    try:
+        journal = claim_journal(place.directory, stem, role="launcher", facts=facts)
+    except FileExistsError:
+        run_id = place.directory.run_id
+        raise UsageError(f"another process resumes the run {run_id}", hint=f"prism runs show {run_id}") from None
+    try:
+        keep_origin(request.resume, project, attempt=place.attempt)
+    except EnvironmentUnfit:
+        journal.close()
+        journal.path.unlink(missing_ok=True)  # nothing was started
+        raise
+    return journal
 
 
 def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:
