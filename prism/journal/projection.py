@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from prism.journal.directory import RunDirectory, parse_journal_name
+from prism.journal.directory import LATER, RunDirectory, parse_journal_name
 from prism.journal.records import Damage, parse_number, read_journal, torn_tail
 from prism.protocols import Record
 
@@ -69,7 +69,7 @@ class Projection:
         step = record.data["step"]
         metrics = {name: parse_number(value) for name, value in record.data["metrics"].items()}
         attempt = parse_journal_name(record.file).attempt
-        if step is not None and attempt > 1:
+        if step is not None and 1 < attempt < LATER:
             logged = self._logged_before(attempt)
             metrics = {name: value for name, value in metrics.items() if (name, step) not in logged}
         return attrs.evolve(record, data={"step": step, "metrics": metrics}) if metrics else None

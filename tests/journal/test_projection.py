@@ -76,3 +76,10 @@ def test_a_parameter_that_changed_gets_a_name_of_its_own(directory: RunDirectory
 def test_non_finite_values_are_floats_again(directory: RunDirectory) -> None:
     write(directory, "a1-rank0", point(1, loss="Infinity"))
     assert told(directory) == [{"step": 1, "metrics": {"loss": float("inf")}}]
+
+
+def test_what_belongs_to_no_attempt_is_told_as_it_is(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", point(10, loss=1.0))
+    write(directory, "a2-rank0", point(20, loss=2.0))
+    write(directory, "node-x", point(10, cpu=50.0), point(20, cpu=60.0))
+    assert [data["step"] for data in told(directory)] == [10, 20, 10, 20]
