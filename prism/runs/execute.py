@@ -30,6 +30,7 @@ from prism.runs.beginning import begin_run, keep_origin
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.output import CapturedOutput, OutputLog
 from prism.runs.preflight import check_before_run
+from prism.runs.resuming import next_attempt
 from prism.runs.worker import WorkerJob
 
 SILENT_SECONDS = 10.0
@@ -124,13 +125,13 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
 
 
 def _place(request: RunRequest, project: Project) -> Place:
-    if request.resume is not None:
-        state = read_state(request.resume)
-        if state.status == "RUNNING":
-            raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
-        return Place(request.resume, state.attempts + 1)
     nodes = describe_topology(request, project).nodes
-    return join_foreign_launch(project, os.environ, nodes=nodes) or Place(begin_run(project))
+    joined = join_foreign_launch(project, os.environ, nodes=nodes, resume=request.resume)
+    if joined is not None:
+        return joined
+    if request.resume is not None:
+        return Place(request.resume, next_attempt(request.resume))
+    return Place(begin_run(project))
 
 
 def _begin_attempt(
@@ -138,8 +139,6 @@ def _begin_attempt(
 ) -> JournalWriter:
     """This process's journal as a launcher; of several that resume a run at once, one gets it."""
     if request.resume is None or "LOCAL_RANK" in os.environ:
-        if request.resume is not None:
-            keep_origin(request.resume, project, attempt=place.attempt)
         return open_journal(place.directory, stem, role="launcher", facts=facts)
     try:
         journal = claim_journal(place.directory, stem, role="launcher", facts=facts)

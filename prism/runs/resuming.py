@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from prism.config import Configuration
+from prism.errors import UsageError
 from prism.journal.directory import RunDirectory, find_run, list_runs
-from prism.journal.state import read_overview
+from prism.journal.state import read_overview, read_state
 from prism.runs.checkpoints import published_checkpoints
 
 UNFINISHED = ("FAILED", "KILLED")
@@ -24,3 +25,11 @@ def run_to_resume(config: Configuration, wanted: str) -> RunDirectory | None:
             if overview["experiment"] == config.foundation.experiment_name:
                 return directory if overview["status"] in UNFINISHED else None
     return None
+
+
+def next_attempt(directory: RunDirectory) -> int:
+    """The number of the attempt that resumes a run. Raises `UsageError` while the run goes on."""
+    state = read_state(directory)
+    if state.status == "RUNNING":
+        raise UsageError(f"the run {state.run_id} is still running", hint=f"prism runs show {state.run_id}")
+    return state.attempts + 1

@@ -92,6 +92,16 @@ def test_torchrun_makes_one_run(project: Any) -> None:
     check_two_ranks(project)
 
 
+def test_torchrun_resumes_a_run(project: Any) -> None:
+    project.write("train.py", TRAIN)
+    assert project.start([*TORCHRUN, *PRISM_TRAIN], **CPU).finish().code == 0
+    again = project.start([*TORCHRUN, *PRISM_TRAIN, "--resume", project.run().run_id], **CPU).finish()
+    assert again.code == 0, again.err
+    names = {path.stem for path in project.run().journal_files()}
+    assert {"a2-rank0", "a2-rank1"} <= names and not any(name.startswith("a3") for name in names)
+    assert (project.state().status, project.state().attempts) == ("FINISHED", 2)
+
+
 def test_two_torchruns_at_the_same_time_are_two_runs(project: Any) -> None:
     project.write("train.py", TRAIN)
     both = [project.start([*TORCHRUN, "--master_port", "0", *PRISM_TRAIN], **CPU) for _ in range(2)]
