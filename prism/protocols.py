@@ -181,7 +181,10 @@ class TrackedRun:
     """What a tracker or registry is told about a run when it opens it.
 
     `settings` is the configuration's `ml` section as plain data with its secrets; `started` is in
-    milliseconds since the epoch.
+    milliseconds since the epoch. `part` is "" for the run directory in which rank 0 speaks. Where nodes
+    share no file system, every other node has a part of the run in a directory of its own, with a `part`
+    of its own: a tracker then finds the run and does not make it, keeps a position of that part beside
+    the others, and leaves the run's status alone.
     """
 
     ref: RunRef
@@ -191,6 +194,7 @@ class TrackedRun:
     started: int
     description: str = ""
     settings: Mapping[str, Any] = field(factory=dict)
+    part: str = ""
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
@@ -17,6 +18,10 @@ class Provider:
     `target` ("package.module:Attribute") is called with the options, or with nothing when
     `options` is empty. `options` names an attrs `@frozen` class in a module that imports nothing
     heavy. `requires` lists the modules that `target` needs beyond its own distribution's.
+
+    `inside` (trackers only) names a function in a light module that is called with the `Run` in
+    every process that enters a run of a configuration which names this tracker, before any user
+    code: there the tracker's own library can be told to speak to the journal.
     """
 
     name: str
@@ -24,13 +29,15 @@ class Provider:
     options: str = field(default="")
     requires: tuple[str, ...] = ()
     summary: str = ""
+    inside: str = field(default="")
 
     @target.validator
     def _check_target(self, _: object, value: str) -> None:
         _split(value)
 
     @options.validator
-    def _check_options(self, _: object, value: str) -> None:
+    @inside.validator
+    def _check_optional(self, _: object, value: str) -> None:
         if value:
             _split(value)
 
@@ -44,6 +51,10 @@ class Provider:
     def load_options(self) -> type[Any] | None:
         """The options class, or None when this provider takes no options."""
         return _load(self, self.options) if self.options else None
+
+    def load_inside(self) -> Callable[[Any], None] | None:
+        """The function that `inside` names, or None."""
+        return _load(self, self.inside) if self.inside else None
 
 
 def _split(target: str) -> tuple[str, str]:

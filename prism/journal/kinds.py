@@ -20,6 +20,7 @@ _FIELDS: Mapping[str, Mapping[str, _Types]] = {
     "params": {"params": (dict,)},
     "tags": {"tags": (dict,)},
     "metrics": {"step": _OPTIONAL, "metrics": (dict,)},
+    "call": {"tracker": (str,), "method": (str,), "arguments": (dict,)},
     "dataset": {"name": (str,), "version": (str,), "digest": (str,), "uri": (str,), "use": (str,)},
     "file": {"name": (str,), "stored": (str,), "original": (str,)},
     "checkpoint": {"step": (int,), "folder": (str,), "size": (int,)},

@@ -13,7 +13,7 @@ from prism.journal.directory import LATER, RunDirectory, parse_journal_name
 from prism.journal.records import Damage, parse_number, read_journal, torn_tail
 from prism.protocols import Record
 
-DELIVERABLE = frozenset({"params", "tags", "metrics", "dataset", "file", "checkpoint", "model", "evaluation"})
+DELIVERABLE = frozenset({"params", "tags", "metrics", "dataset", "file", "checkpoint", "model", "evaluation", "call"})
 
 
 @define
@@ -72,7 +72,8 @@ class Projection:
         if step is not None and 1 < attempt < LATER:
             logged = self._logged_before(attempt)
             metrics = {name: value for name, value in metrics.items() if (name, step) not in logged}
-        return attrs.evolve(record, data={"step": step, "metrics": metrics}) if metrics else None
+        when = record.data.get("timestamp", record.time)
+        return attrs.evolve(record, time=when, data={"step": step, "metrics": metrics}) if metrics else None
 
     def _project_params(self, record: Record) -> Record | None:
         attempt = parse_journal_name(record.file).attempt

@@ -104,10 +104,16 @@ class Run:
     def world_size(self) -> int:
         return self.ranks.world_size
 
-    def log_metrics(self, metrics: Mapping[str, Any], *, step: int | None = None) -> None:
-        """Log numbers (Python, numpy or torch scalars) at an optimizer `step`."""
+    def log_metrics(
+        self, metrics: Mapping[str, Any], *, step: int | None = None, timestamp: int | None = None
+    ) -> None:
+        """Log numbers (Python, numpy or torch scalars) at an optimizer `step`.
+
+        `timestamp`, in milliseconds since the epoch, is given where the points are not of now.
+        """
         points = {str(name): number(value) for name, value in metrics.items()}
-        self.say("metrics", {"step": whole_step(step), "metrics": points})
+        when = {} if timestamp is None else {"timestamp": timestamp}
+        self.say("metrics", {"step": whole_step(step), "metrics": points, **when})
 
     def log_metric(self, name: str, value: Any, *, step: int | None = None) -> None:
         self.log_metrics({name: value}, step=step)
