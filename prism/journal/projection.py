@@ -14,6 +14,7 @@ from prism.journal.records import Damage, parse_number, read_journal, torn_tail
 from prism.protocols import Record
 
 DELIVERABLE = frozenset({"params", "tags", "metrics", "dataset", "file", "checkpoint", "model", "evaluation", "call"})
+STRETCH_BYTES = 1 << 20
 
 
 @define
@@ -25,11 +26,16 @@ class Follower:
     _offsets: dict[Path, int] = field(factory=dict)
 
     def poll(self) -> Iterator[Record]:
-        """The new whole records, file by file in the order of `RunDirectory.journal_files`."""
+        """The new whole records, file by file in the order of `RunDirectory.journal_files`.
+
+        Read while they are taken, a stretch at a time: a long journal is never in memory as a whole.
+        """
         for path in self.directory.journal_files():
-            offset = self._offsets.get(path, 0)
-            if path.stat().st_size > offset:
-                reading = read_journal(path, offset=offset)
+            size = path.stat().st_size  # asked once: a writer may be quicker than we are
+            while size > (offset := self._offsets.get(path, 0)):
+                reading = read_journal(path, offset=offset, limit=STRETCH_BYTES)
+                if reading.offset == offset:  # an unfinished line
+                    break
                 self._offsets[path] = reading.offset
                 self.damage.extend(reading.damage)
                 yield from reading.records

@@ -220,14 +220,16 @@ class Reading:
     offset: int
 
 
-def read_journal(path: Path, *, offset: int = 0) -> Reading:
-    """Read the whole records from `offset` (bytes) on.
+def read_journal(path: Path, *, offset: int = 0, limit: int = -1) -> Reading:
+    """Read the whole records from `offset` (bytes) on, about `limit` bytes of them, all when it is negative.
 
     An unfinished last line is left for the next reading: its writer may be in the middle of it.
     """
     with path.open("rb") as stream:
         stream.seek(offset)
-        content = stream.read()
+        content = stream.read(limit)
+        if limit >= 0 and len(content) == limit:
+            content += stream.readline()
     records: list[Record] = []
     damage: list[Damage] = []
     end = content.rfind(b"\n") + 1
