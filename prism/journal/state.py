@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
+from prism.journal.directory import FORMAT, LATER, RunDirectory, parse_journal_name, read_summary, write_whole
 from prism.journal.identity import ProcessIdentity, now
 from prism.journal.projection import Follower, is_told
 from prism.journal.records import Damage, number, parse_number, read_journal
@@ -41,6 +41,8 @@ class TrackerState:
     problem_time: int = 0
     closed: str = ""
     position: dict[str, int] = field(factory=dict)
+    held: dict[str, list[int]] = field(factory=dict)
+    _held_by: str = ""
 
 
 @define
@@ -69,6 +71,7 @@ class RunState:
     launch: ProcessState | None = None
     configuration: Mapping[str, Any] = field(factory=dict)
     _deliverable: dict[str, list[int]] = field(factory=dict)
+    _began: dict[bool, dict[int, tuple[int, str]]] = field(factory=lambda: {True: {}, False: {}})
     _steps: dict[str, float] = field(factory=dict)
 
     @property
@@ -79,6 +82,12 @@ class RunState:
     def pending(self) -> int:
         """Records that no tracker of some name has yet, at most over the trackers."""
         return max((tracker.pending for tracker in self.trackers.values()), default=0)
+
+    @property
+    def part(self) -> str:
+        """The key of this run directory when rank 0 speaks in another one, "" when it speaks here."""
+        began = self._began[True] or self._began[False]  # of ranks, and before there is one, of launchers
+        return "" if 0 in began else min(began.values(), default=(0, ""))[1]
 
     @property
     def awaits_registration(self) -> bool:
@@ -150,7 +159,8 @@ def settle(state: RunState, follower: Follower) -> None:
         tracker.pending = sum(
             len(seqs) - bisect_right(seqs, tracker.position.get(file, 0)) for file, seqs in state._deliverable.items()
         )
-        tracker.pending += state.status in TERMINAL and tracker.closed != state.status
+        tracker.pending += sum(map(len, tracker.held.values()))  # within the position, and not there all the same
+        tracker.pending += state.status in TERMINAL and tracker.closed != state.status and not state.part
     state.damage = [*follower.damage, *(follower.torn_tails() if state.status in TERMINAL else ())]
 
 
@@ -218,6 +228,11 @@ def _on_start(state: RunState, record: Record) -> None:
         state.processes[record.file] = process
         state.attempts = max(state.attempts, name.attempt)
     state.started = min(state.started or record.time, record.time)
+    if name.attempt < LATER:
+        rank = name.rank if name.rank is not None else int("-launch-r" in record.file)
+        first = record.time, ProcessIdentity.load(record.data["process"]).key()
+        began = state._began[name.rank is not None]
+        began[rank] = min(began.get(rank, first), first)
 
 
 def _on_run(state: RunState, record: Record) -> None:
@@ -293,6 +308,8 @@ def _on_tracker(state: RunState, record: Record) -> None:
         tracker.problem_time = record.time
     for file, seq in said.get("position", {}).items():
         tracker.position[file] = max(seq, tracker.position.get(file, 0))
+    if "held" in said and record.file >= tracker._held_by:  # not by a deliverer that was taken over from
+        tracker.held, tracker._held_by = dict(said["held"]), record.file
 
 
 _HANDLERS: Mapping[str, Callable[[RunState, Record], None]] = {
