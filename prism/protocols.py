@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -239,6 +239,15 @@ class Tracker(Protocol):
 
     def close(self, status: str, ended: int) -> None:
         """Set the terminal status (FINISHED, FAILED, KILLED) at `ended` ms, or RUNNING (0) again."""
+        ...
+
+
+@runtime_checkable
+class SystemMonitor(Protocol):
+    """What a tracker may be besides: able to measure the machine that it runs on."""
+
+    def system_metrics(self) -> Mapping[str, float]:
+        """Figures of this machine now, by name; asked every ten seconds of a tracker that was never opened."""
         ...
 
 

@@ -17,18 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import asdict, define, field
 
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim
-from prism.delivery.system_metrics import sample_system_metrics
+from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
 from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import write_run_summary
+from prism.journal.state import RunState, write_run_summary
 from prism.plugins import OFF_VARIABLE
 from prism.project import Project, as_overrides, open_project
 
@@ -37,8 +37,11 @@ GIVE_UP_SECONDS = 600.0
 SUMMARY_SECONDS = 5.0
 
 
-def start_node_process(directory: RunDirectory, project: Project) -> None:
-    """Start the process beside the run. Secrets go through its standard input, which nobody else can read."""
+def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sampled | None = None) -> None:
+    """Start the process beside the run. Secrets go through its standard input, which nobody else can read.
+
+    `sampled` says whose machine's figures it journals; None where no worker of the run is.
+    """
     try:
         with (directory.logs / f"node-{ProcessIdentity.mine().key()}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -53,7 +56,7 @@ def start_node_process(directory: RunDirectory, project: Project) -> None:
     except OSError as error:
         sys.stderr.write(f"warning: the delivery process did not start ({error.strerror}); later: prism sync\n")
         return
-    hello = {"secrets": project.config.secrets()}
+    hello = {"secrets": project.config.secrets(), "sampled": asdict(sampled) if sampled else None}
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(hello).encode())
@@ -80,20 +83,25 @@ class NodeProcess:
     directory: RunDirectory
     project: Project
     journal: JournalWriter
+    sampled: Sampled | None = None
     stop: threading.Event = field(factory=threading.Event)
     last_move: float = field(factory=time.monotonic)
     delivered: threading.Event = field(factory=threading.Event)
+    _looking: threading.Lock = field(factory=threading.Lock)
 
     def run(self) -> None:
         """Watch and deliver until the work here is over and delivered, or nothing moves any more."""
         watch = Watch(self.directory, self.journal)
         live = LiveState(self.directory)
         threading.Thread(target=self._deliver, daemon=True).start()
+        if self.sampled is not None and self.project.config.ml.system_tracing:
+            sample = partial(sample_system_metrics, partial(self._look, live), self.project, self.journal)
+            threading.Thread(target=partial(sample, sampled=self.sampled, stop=self.stop), daemon=True).start()
         written = 0.0
         while self.directory.path.is_dir():  # somebody may delete it
             watch.look(seconds=LOOK_SECONDS)
             status = live.state.status
-            if live.poll().status != status or time.monotonic() - written > SUMMARY_SECONDS:
+            if self._look(live).status != status or time.monotonic() - written > SUMMARY_SECONDS:
                 write_run_summary(live.state)
                 written = time.monotonic()
             if watch.local_work_is_over:
@@ -103,7 +111,12 @@ class NodeProcess:
                 self.last_move = time.monotonic()
         self.stop.set()
         self.journal.close()
-        write_run_summary(live.poll())
+        write_run_summary(self._look(live))
+
+    def _look(self, live: LiveState) -> RunState:
+        """The run's state as it is now; two threads ask."""
+        with self._looking:
+            return live.poll()
 
     def _deliver(self) -> None:
         claim = Claim(self.directory)
@@ -111,9 +124,6 @@ class NodeProcess:
             journal = claim.take()
             if journal is not None:
                 delivery = Delivery(self.directory, self.project, journal, on_move=self._moved)
-                if self.project.config.ml.system_tracing:
-                    sampling = partial(sample_system_metrics, delivery, self.journal, stop=self.stop)
-                    threading.Thread(target=sampling, daemon=True).start()
                 delivery.run(wake=self.directory.delivery / "wake", stop=self.stop)
                 journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
                 journal.close()
@@ -126,13 +136,14 @@ class NodeProcess:
 
 
 def main() -> None:
-    """`python -m prism.delivery.node RUN_DIRECTORY`, with `{"secrets":…}` on standard input."""
+    """`python -m prism.delivery.node RUN_DIRECTORY`, with `{"secrets":…, "sampled":…}` on standard input."""
     os.nice(5)  # the training comes first
     directory = RunDirectory(Path(sys.argv[1]))
     hello = json.loads(sys.stdin.buffer.read())
     journal = open_journal(directory, f"node-{ProcessIdentity.mine().key()}", role="node")
     project = reopen_project(directory, secrets=hello["secrets"])
-    NodeProcess(directory, project, journal).run()
+    sampled = Sampled(**hello["sampled"]) if hello["sampled"] else None
+    NodeProcess(directory, project, journal, sampled).run()
     os._exit(0)  # a thread may hang in a call to a server that never answers
 
 

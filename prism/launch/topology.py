@@ -35,6 +35,17 @@ def detect(environ: Environ, *, processes: int | None) -> Topology:
     return Topology("local", "nothing was asked for and no launcher is recognised: one process")
 
 
+def node_name(topology: Topology) -> str:
+    """What this node is called among the run's: "node0", "node1", …; "" when it is the only one."""
+    return f"node{topology.node_rank}" if topology.nodes > 1 else ""
+
+
+def node_of_worker(environ: Environ) -> str:
+    """`node_name` for a process that a launcher has started as a worker; "" for any other."""
+    topology = _worker(environ, None)
+    return node_name(topology) if topology is not None else ""
+
+
 def _worker(environ: Environ, processes: int | None) -> Topology | None:
     """torchrun, accelerate launch and their like have started this process as one of several."""
     if "LOCAL_RANK" not in environ:

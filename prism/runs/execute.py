@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from prism.delivery.claim import Claim
 from prism.delivery.node import start_node_process
+from prism.delivery.system_metrics import Sampled
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.journal.live import LiveState
@@ -23,7 +24,7 @@ from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL, RunState, read_state
 from prism.launch.membership import membership
-from prism.launch.topology import detect
+from prism.launch.topology import detect, node_name
 from prism.project import Project
 from prism.protocols import Job, LaunchPlan, Topology
 from prism.runs.beginning import begin_run, keep_origin
@@ -114,7 +115,8 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     if mine.rank == 0:
         begun(place.directory)
     if mine.local_rank == 0:
-        start_node_process(place.directory, project)
+        sampled = Sampled(place.attempt, node_name(describe_topology(request, project)))
+        start_node_process(place.directory, project, sampled=sampled)
     code = _run_child(plan, CapturedOutput(log))
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})

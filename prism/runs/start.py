@@ -16,9 +16,11 @@ import attrs
 from attrs import define
 
 from prism.delivery.node import start_node_process
+from prism.delivery.system_metrics import Sampled
 from prism.errors import UsageError, WorkFailed
 from prism.journal.directory import RunDirectory
 from prism.launch.membership import membership
+from prism.launch.topology import node_of_worker
 from prism.project import as_overrides, open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.ending import ending_of
@@ -85,7 +87,8 @@ def start_run(
         describe_run(run.say, project, name=name, tags=tags or {})
         sys.stderr.write(f"run {run.run_id} in {run.directory}\n")
     if membership(os.environ).local_rank == 0:
-        start_node_process(place.directory, project)
+        sampled = Sampled(place.attempt, node_of_worker(os.environ))
+        start_node_process(place.directory, project, sampled=sampled)
     _here.own[project.config.path] = run
     _watch_the_end()
     return run
