@@ -15,6 +15,13 @@ from campaigns.proxy import FaultProxy
 from campaigns.servers import MlflowServer, Postgres, S3Store
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, aloud, what is marked `torch` where torch is not installed."""
+    for item in items:
+        if item.get_closest_marker("torch") and find_spec("torch") is None:
+            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
+
+
 def _need(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +10,6 @@ from textwrap import dedent
 import pytest
 
 Install = Callable[..., Path]
-TORCH_IS_HERE = importlib.util.find_spec("torch") is not None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, aloud, what is marked `torch` where torch is not installed."""
-    for item in items:
-        if item.get_closest_marker("torch") and not TORCH_IS_HERE:
-            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
-
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
