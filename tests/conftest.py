@@ -11,6 +11,7 @@ import pytest
 
 Install = Callable[..., Path]
 
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Lay a distribution out as pip would: its modules and its dist-info folder, in a site folder of its own."""
