@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ LATER = 1 << 30
 _JOURNAL_NAME = re.compile(r"a(\d+)-(?:rank(\d+)((?:-p\d+)+)?|launch.*)")
 
 
+@lru_cache(maxsize=4096)  # asked for every record
 def parse_journal_name(stem: str) -> JournalName:
     match = _JOURNAL_NAME.fullmatch(stem)
     if match is None:
