@@ -85,7 +85,7 @@ class Channel:
         tracker: Tracker = self.tracker or self.delivery.project.build("tracker", self.named)
         self.tracker = tracker
         found = tracker.open(self.delivery.tracked_run())
-        self._position = dict(tracker.position())
+        self._position = self._projection.delivered = dict(tracker.position())
         facts = {"tracker": self.named.name, "run_id": found.id, "url": found.url, "problem": ""}
         self.delivery.say("tracker", {**facts, "position": self._position})
         self.is_open = True
