@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import attrs
 from attrs import define, field
 
 from prism.journal.directory import LATER, RunDirectory, parse_journal_name
+from prism.journal.points import ToldPoints
 from prism.journal.records import Damage, parse_number, read_journal, torn_tail
 from prism.protocols import Record
 
@@ -50,14 +51,18 @@ class Follower:
 class Projection:
     """Decides what of the journal a tracker sees, and under which names.
 
-    Ranks above 0 stay in the journal. A point that an earlier attempt has logged under the same key
-    and step is not told again, and a parameter that an attempt changed is told as
-    `resume.<attempt>.<key>`, because a tracker's points and parameters cannot be taken back.
+    Ranks above 0 stay in the journal, but for what was marked to be told: that is told under names that
+    begin with `rank<r>/`. A point that another attempt has told under the same key and step is not told
+    again, and a parameter that an attempt changed is told as `resume.<attempt>.<key>`, because a
+    tracker's points and parameters cannot be taken back. `delivered` is what the tracker has already
+    (file → number of a record); it is set before the first record.
     """
 
     directory: RunDirectory
+    delivered: Mapping[str, int] = field(factory=dict)
     _params: dict[str, Any] = field(factory=dict)
-    _earlier: dict[int, set[tuple[str, int]]] = field(factory=dict)
+    _told: ToldPoints | None = None
+    _looked: bool = False
 
     def project(self, record: Record) -> Record | None:
         """The record as a tracker is told it, or None."""
@@ -67,53 +72,75 @@ class Projection:
             return self._project_metrics(record)
         if record.kind == "params":
             return self._project_params(record)
+        rank = parse_journal_name(record.file).rank or 0
         if record.kind == "file":
-            return attrs.evolve(record, data={**record.data, "path": self._kept_path(record.data)})
+            named = {**record.data, "name": _prefix(rank) + record.data["name"], "path": self._kept_path(record.data)}
+            return attrs.evolve(record, data=named)
+        if record.kind == "tags" and rank:
+            return attrs.evolve(record, data={"tags": _named(record.data["tags"], rank)})
         return record
 
     def _project_metrics(self, record: Record) -> Record | None:
-        step = record.data["step"]
-        metrics = {name: parse_number(value) for name, value in record.data["metrics"].items()}
-        attempt = parse_journal_name(record.file).attempt
-        if step is not None and 1 < attempt < LATER:
-            logged = self._logged_before(attempt)
-            metrics = {name: value for name, value in metrics.items() if (name, step) not in logged}
-        when = record.data.get("timestamp", record.time)
-        return attrs.evolve(record, time=when, data={"step": step, "metrics": metrics}) if metrics else None
+        name, data = parse_journal_name(record.file), record.data
+        step, points = data["step"], data["metrics"]
+        if name.rank:
+            points = _named(points, name.rank)
+        told = self._told_points(name.attempt) if step is not None and name.attempt < LATER else None
+        if told is not None:
+            points = {key: value for key, value in points.items() if told.admit(name.attempt, key, step, value)}
+        if not points:
+            return None
+        metrics = {key: value if type(value) is float else parse_number(value) for key, value in points.items()}
+        when = data.get("timestamp", record.time)
+        return Record(record.file, record.seq, when, "metrics", {"step": step, "metrics": metrics})
 
     def _project_params(self, record: Record) -> Record | None:
-        attempt = parse_journal_name(record.file).attempt
+        name = parse_journal_name(record.file)
         told: dict[str, Any] = {}
-        for name, value in record.data["params"].items():
-            if self._params.setdefault(name, value) == value:
-                told[name] = value
+        for key, value in _named(record.data["params"], name.rank or 0).items():
+            if self._params.setdefault(key, value) == value:
+                told[key] = value
             else:
-                told[f"resume.{attempt}.{name}"] = value
+                told[f"resume.{name.attempt}.{key}"] = value
         return attrs.evolve(record, data={"params": told})
 
-    def _logged_before(self, attempt: int) -> set[tuple[str, int]]:
-        if attempt not in self._earlier:
-            files = [path for path in self.directory.journal_files() if _is_projected_before(path.stem, attempt)]
-            records = (record for path in files for record in read_journal(path).records)
-            self._earlier = {attempt: set(_keys_and_steps(records))}
-        return self._earlier[attempt]
+    def _told_points(self, attempt: int) -> ToldPoints | None:
+        """What all attempts have told; None while there is only one, whose points need not be remembered."""
+        if self._told is None and (attempt > 1 or not self._looked):
+            self._looked = True
+            attempts = {parse_journal_name(path.stem).attempt for path in self.directory.journal_files()} - {LATER}
+            return self._recall() if attempts - {1} else None
+        return self._told
+
+    def _recall(self) -> ToldPoints:
+        """All points of all attempts, read anew: those that the tracker has, then the others in their files' order."""
+        self._told = told = ToldPoints()
+        for wanted in ("delivered", "waiting") if self.delivered else ("waiting",):
+            for record in Follower(self.directory).poll():
+                name = parse_journal_name(record.file)
+                if record.kind != "metrics" or name.attempt >= LATER or not is_told(record):
+                    continue
+                has = record.seq <= self.delivered.get(record.file, 0)
+                if record.data["step"] is not None and has == (wanted == "delivered"):
+                    for key, value in _named(record.data["metrics"], name.rank or 0).items():
+                        told.admit(name.attempt, key, record.data["step"], value)
+        return told
 
     def _kept_path(self, data: Mapping[str, Any]) -> str:
         return str(self.directory.path / data["stored"]) if data["stored"] else str(data["original"])
 
 
 def is_told(record: Record) -> bool:
-    """Whether trackers are told of records like this one: of its kind, and from its process."""
-    return record.kind in DELIVERABLE and (parse_journal_name(record.file).rank or 0) == 0
+    """Whether trackers are told of records like this one: of its kind, and from its process, or marked so."""
+    if record.kind not in DELIVERABLE:
+        return False
+    return not parse_journal_name(record.file).rank or record.data.get("told") is True
 
 
-def _is_projected_before(stem: str, attempt: int) -> bool:
-    name = parse_journal_name(stem)
-    return name.rank == 0 and name.attempt < attempt
+def _prefix(rank: int) -> str:
+    return f"rank{rank}/" if rank else ""
 
 
-def _keys_and_steps(records: Iterable[Record]) -> Iterator[tuple[str, int]]:
-    for record in records:
-        if record.kind == "metrics" and record.data["step"] is not None:
-            for name in record.data["metrics"]:
-                yield name, record.data["step"]
+def _named(values: Mapping[str, Any], rank: int) -> Mapping[str, Any]:
+    """The values under the names that a rank's are told under."""
+    return {f"rank{rank}/{name}": value for name, value in values.items()} if rank else values

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prism.journal.directory import RunDirectory, create_run_directory
+from prism.journal.points import ToldPoints
 from prism.journal.projection import Follower, Projection
 from prism.journal.records import JournalWriter
 
@@ -64,6 +67,43 @@ def test_points_without_a_step_are_all_told(directory: RunDirectory) -> None:
     assert len(told(directory)) == 2
 
 
+def test_a_result_without_a_step_is_not_taken_for_an_earlier_attempts(directory: RunDirectory) -> None:
+    # tracking libraries put step 0 where none was given
+    write(directory, "a1-rank0", point(0, accuracy=0.5, same=1.0, loss=3.0, nan="NaN"), point(1, loss=2.0))
+    write(directory, "a2-rank0", point(0, accuracy=0.75, same=1.0, loss=2.5, nan="NaN"), point(0, accuracy=0.5))
+    assert told(directory)[2:] == [{"step": 0, "metrics": {"accuracy": 0.75}}]
+
+
+def test_points_of_an_attempt_that_was_thought_dead_are_not_told_again(directory: RunDirectory) -> None:
+    first = JournalWriter(directory.journal / "a1-rank0.jsonl")
+    for step in (1, 2):
+        first.write(*point(step, loss=float(step)))
+    write(directory, "a2-rank0", *(point(step, loss=step + 0.5) for step in (2, 3)))
+    live, follower = Projection(directory), Follower(directory)
+    assert [record.data["step"] for record in map(live.project, follower.poll()) if record] == [1, 2, 3]
+    for step in (3, 4):  # it was only cut off
+        first.write(*point(step, loss=float(step)))
+    first.close()
+    assert [record.data["step"] for record in map(live.project, follower.poll()) if record] == [4]
+    position = {"a1-rank0": 2, "a2-rank0": 2}
+    anew = Projection(directory, delivered=position)  # another deliverer, that reads all of the first attempt first
+    records = [record for record in map(anew.project, Follower(directory).poll()) if record]
+    assert [record.data["step"] for record in records if record.seq > position.get(record.file, 0)] == [4]
+
+
+def test_what_a_rank_was_asked_for_is_told_under_its_name(directory: RunDirectory) -> None:
+    write(directory, "a1-rank0", point(1, loss=1.0))
+    asked = [point(1, loss=9.0), ("params", {"params": {"lr": 1}}), ("tags", {"tags": {"gpu": "a"}})]
+    write(directory, "a1-rank3", *((kind, {**data, "told": True}) for kind, data in asked), point(2, loss=8.0))
+    write(directory, "a2-rank3", *((kind, {**data, "told": True}) for kind, data in (point(1, loss=9.5),)))
+    assert told(directory) == [
+        {"step": 1, "metrics": {"loss": 1.0}},
+        {"step": 1, "metrics": {"rank3/loss": 9.0}},
+        {"params": {"rank3/lr": 1}},
+        {"tags": {"rank3/gpu": "a"}},
+    ]
+
+
 def test_a_parameter_that_changed_gets_a_name_of_its_own(directory: RunDirectory) -> None:
     write(directory, "a1-rank0", ("params", {"params": {"lr": 0.1, "seed": 1}}))
     write(directory, "a2-rank0", ("params", {"params": {"lr": 0.2, "seed": 1, "new": "x"}}))
@@ -76,6 +116,16 @@ def test_a_parameter_that_changed_gets_a_name_of_its_own(directory: RunDirectory
 def test_non_finite_values_are_floats_again(directory: RunDirectory) -> None:
     write(directory, "a1-rank0", point(1, loss="Infinity"))
     assert told(directory) == [{"step": 1, "metrics": {"loss": float("inf")}}]
+
+
+@pytest.mark.parametrize("order", [range(2000), reversed(range(2000)), random.Random(5).sample(range(2000), 2000)])
+def test_steps_are_known_in_whatever_order_they_came(order: Iterable[int]) -> None:
+    told, seen = ToldPoints(), []
+    for step in order:
+        assert told.admit(1, "loss", step, 1.0)
+        seen.append(step)
+    assert not any(told.admit(2, "loss", step, 2.0) for step in seen)
+    assert told.admit(2, "loss", 2000, 1.0) and told.admit(2, "other", 5, 1.0)
 
 
 def test_what_belongs_to_no_attempt_is_told_as_it_is(directory: RunDirectory) -> None:
