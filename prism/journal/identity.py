@@ -69,6 +69,11 @@ class ProcessIdentity:
         """Whether it still runs; asked only where `is_here()`. A zombie is dead."""
         return _start_of(self.pid) == self.started
 
+    def is_stopped(self) -> bool:
+        """Whether it lives and is stopped by a signal; asked only where `is_here()`."""
+        fields = _stat_fields(self.pid)
+        return bool(fields) and int(fields[19]) == self.started and fields[0] in (b"T", b"t")
+
     def key(self) -> str:
         """A short name for file names."""
         return hashlib.sha256(f"{self.machine} {self.pid} {self.started}".encode()).hexdigest()[:16]
@@ -88,12 +93,17 @@ def _start_of(pid: int) -> int | None:
     """When the process began; None when it is gone or a zombie."""
     if not _PROC.is_dir():  # macOS
         return _start_by_ps(pid)
+    fields = _stat_fields(pid)
+    return None if not fields or fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """The fields of `/proc/<pid>/stat` from the third on, the process's state; none when it is gone."""
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
-        return None
-    fields = stat.rpartition(b")")[2].split()  # the command, field 2, may hold blanks and brackets
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+        return []
+    return stat.rpartition(b")")[2].split()  # the command, field 2, may hold blanks and brackets
 
 
 def _start_by_ps(pid: int) -> int | None:

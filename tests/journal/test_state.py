@@ -13,6 +13,7 @@ from prism.errors import UsageError
 from prism.journal.directory import RunDirectory, create_run_directory, find_run, list_runs
 from prism.journal.identity import ProcessIdentity
 from prism.journal.live import LiveState
+from prism.journal.looks import Looks, clock
 from prism.journal.records import JournalWriter
 from prism.journal.state import read_overview, read_state, write_run_summary
 
@@ -78,11 +79,21 @@ def test_only_the_latest_attempt_counts(directory: RunDirectory) -> None:
 
 
 def test_a_node_out_of_sight_is_running_and_then_lost(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker(directory, "a1-rank0", ELSEWHERE)
+    writer = worker(directory, "a1-rank0", ELSEWHERE)
+    looks = Looks(directory)
+    assert looks.note("a1-rank0", 1) == 0.0
+    looks.keep()
+    passed = clock()
+    for seconds, status in ((29, "RUNNING"), (31, "LOST"), (1000, "LOST")):
+        monkeypatch.setattr("prism.journal.looks.clock", lambda now=passed + seconds: now)
+        assert read_state(directory).status == status
+        assert ("node7" in read_state(directory).error) == (status == "LOST")
+    writer.write("heartbeat", {"count": 1})
     assert read_state(directory).status == "RUNNING"
-    later = read_state(directory).processes["a1-rank0"].last_time + 91_000
-    monkeypatch.setattr("prism.journal.state.now", lambda: later)
-    assert read_state(directory).status == "LOST"
+    (remembered,) = directory.delivery.glob("look-*.json")
+    for damaged in ("", "[]", '{"seen": 5}', '{"seen": {"a1-rank0": {}}}'):
+        remembered.write_text(damaged)
+        assert read_state(directory).status == "RUNNING"
 
 
 def test_a_run_closed_by_lease_opens_again_when_it_speaks(directory: RunDirectory) -> None:
