@@ -1,8 +1,9 @@
 """Watching a run's processes from beside them, so that a death is written down when it happens.
 
 A process of this machine is watched through a pidfd. One of another machine is watched by its
-heartbeat: when its file has not grown for a lease on this process's own monotonic clock, its end
-is written, with the heartbeat it was last seen at, and void if it ever goes on.
+file: when that has not grown for a lease on this machine's own clock, its end is written, with the
+record it was last seen at, and void if it ever goes on. What was seen is remembered in the run
+directory, so that commands which look and end at once add up to a watch.
 """
 
 from __future__ import annotations
@@ -11,123 +12,161 @@ import os
 import select
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from attrs import define, field
 
-from prism.journal.directory import RunDirectory, parse_journal_name
+from prism.delivery.exits import blame_memory, count_memory_kills, end_of, open_pidfd, wait_status
+from prism.journal.directory import RunDirectory, read_summary
+from prism.journal.ends import ProcessState, is_leaving
 from prism.journal.identity import ProcessIdentity
-from prism.journal.projection import Follower
+from prism.journal.live import LiveState
+from prism.journal.looks import lease_seconds
+from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.protocols import Record
+from prism.journal.state import TERMINAL, RunState, write_run_summary
 
-LEASE_SECONDS = 90.0
 _POLL_SECONDS = 0.5
-
-
-@define
-class Watched:
-    """A worker, the descriptor that tells of its death (None on another machine), and its last sign of life."""
-
-    process: ProcessIdentity
-    pidfd: int | None = None
-    ended: bool = False
-    records: int = 0
-    heartbeats: int = 0
-    since: float = field(factory=time.monotonic)
+_KEEP_SHARE = 1 / 9
+"""Of a lease: a watch that goes on remembers its looks so often."""
 
 
 @define
 class Watch:
-    """Sees the workers of one run live and die; writes to its own journal file."""
+    """Sees the workers of one run live and die; writes to its own journal file, made when it is needed."""
 
     directory: RunDirectory
-    journal: JournalWriter
-    lease: float = LEASE_SECONDS
-    workers: dict[str, Watched] = field(factory=dict)
-    launcher: ProcessIdentity | None = None
-    _follower: Follower = field(init=False)
+    journal: JournalWriter | None = None
+    lease: float = field(factory=lease_seconds)
+    live: LiveState = field(init=False)
+    _pidfds: dict[str, int | None] = field(factory=dict)
+    _statuses: dict[str, int | None] = field(factory=dict)
+    _settled: set[str] = field(factory=set)
+    _has_made_journal: bool = False
+    _memory_kills: int = field(factory=count_memory_kills)
+    _kept: float = field(factory=time.monotonic)
 
     def __attrs_post_init__(self) -> None:
-        self._follower = Follower(self.directory)
+        self.live = LiveState(self.directory)
 
     @property
     def local_work_is_over(self) -> bool:
         """Whether there were processes of this run on this machine, and all of them have ended."""
-        here = [worker for worker in self.workers.values() if worker.process.is_here()]
-        launcher = self.launcher is not None and self.launcher.is_here()
-        launching = launcher and self.launcher is not None and self.launcher.is_alive()
-        return bool(here or launcher) and all(worker.ended for worker in here) and not launching
+        state = self.live.state
+        workers = [one for one in state.processes.values() if one.is_here]
+        launchers = [one for one in state.launchers.values() if one.is_here]
+        over = all(one.dead or not one.is_open for one in workers)
+        return bool(workers or launchers) and over and not any(_is_running(one) for one in launchers)
 
-    def look(self, *, seconds: float) -> None:
+    def look(self, *, seconds: float) -> RunState:
         """Read what was said, wait up to `seconds` for a death, and write down what nobody else can say."""
-        self._read()
+        state = self.live.poll()
+        self._await_death(state, seconds=seconds)
+        state = self.live.poll()  # the last words of the dead too
+        told = self._tell_deaths(state) or self._tell_losses(state)
+        if time.monotonic() - self._kept > self.lease * _KEEP_SHARE:
+            self._keep_looks()
+        return self.live.poll() if told else state
+
+    def close(self) -> None:
+        """End the watch: remember the looks, and close the journal if this watch has made it."""
+        self._keep_looks()
+        for pidfd in self._pidfds.values():
+            _close(pidfd)
+        self._pidfds.clear()
+        if self.journal is not None and self._has_made_journal:
+            self.journal.close()
+
+    def _await_death(self, state: RunState, *, seconds: float) -> None:
+        """Wait up to `seconds`, and no longer than to the death of a worker that can be waited for."""
         poll = select.poll()
-        for worker in self.workers.values():
-            if worker.pidfd is not None and not worker.ended:
-                poll.register(worker.pidfd, select.POLLIN)
-        if any(worker.pidfd is None and not worker.ended for worker in self.workers.values()):
-            seconds = min(seconds, _POLL_SECONDS)  # nothing wakes us at the death of these
-        poll.poll(seconds * 1000)
-        dead = [file for file, worker in self.workers.items() if not worker.ended and _is_dead(worker)]
-        self._read()  # its last words, said between the first reading and its death
-        for file in dead:
-            if not self.workers[file].ended:
-                self._write_end(file, "the process died without a word")
-        self._check_leases()
+        waited: dict[int, str] = {}
+        for file, worker in state.processes.items():
+            if worker.is_here and worker.is_open and not worker.dead:
+                if file not in self._pidfds and worker.process is not None:
+                    self._pidfds[file] = open_pidfd(worker.process)
+                pidfd = self._pidfds.get(file)
+                if pidfd is not None:
+                    poll.register(pidfd, select.POLLIN)
+                    waited[pidfd] = file
+                    continue
+            if not worker.dead and worker.is_open:
+                seconds = min(seconds, _POLL_SECONDS)  # nothing wakes us at the death of these
+        for pidfd, _ in poll.poll(seconds * 1000):
+            process = state.processes[waited[pidfd]].process
+            if process is not None:  # at once: an older kernel tells the status only until the parent asks for it
+                self._statuses[waited[pidfd]] = wait_status(process, pidfd)
 
-    def _read(self) -> None:
-        for record in self._follower.poll():
-            if record.kind == "start":
-                self._on_start(record)
-            worker = self.workers.get(record.file)
-            if worker is not None:
-                self._on_sign_of_life(worker, record)
+    def _tell_deaths(self, state: RunState) -> bool:
+        """Write the ends of the workers of this machine that have died and could not; whether there were any."""
+        kills = count_memory_kills()
+        ends = {}
+        for file, worker in state.processes.items():
+            over = worker.dead or not worker.is_open
+            if worker.is_here and over and file not in self._settled:
+                self._settled.add(file)
+                pidfd = self._pidfds.pop(file, None)
+                if worker.is_open and worker.process is not None:
+                    status = self._statuses.pop(file, None)
+                    end = end_of(wait_status(worker.process, pidfd) if status is None else status)
+                    if worker.end is None or _contradicts(end, worker.end):
+                        ends[file] = blame_memory(end, kills=kills - self._memory_kills)
+                _close(pidfd)
+        self._memory_kills = kills
+        for file, end in ends.items():
+            self._write_end(file, end)
+        return bool(ends)
 
-    def _on_start(self, record: Record) -> None:
-        process = ProcessIdentity.load(record.data["process"])
-        if record.data["role"] == "launcher" and process.is_here():
-            self.launcher = process
-        elif parse_journal_name(record.file).is_worker:
-            self.workers[record.file] = Watched(process, _open_pidfd(process))
+    def _tell_losses(self, state: RunState) -> bool:
+        """Write the ends of those elsewhere whose lease is out; whether there were any."""
+        lost = [(file, one) for file, one in state.deciding().items() if one.is_away and one.silent >= self.lease]
+        for file, one in lost:
+            host = one.process.host if one.process else "its machine"
+            error = f"lost: {host} gave no sign of life for {one.silent:.0f} s"
+            seen = {"heartbeats": one.heartbeats, "records": one.records}
+            self._write_end(file, {"status": "FAILED", "exit_code": None, "error": error, **seen})
+        return bool(lost)
 
-    def _on_sign_of_life(self, worker: Watched, record: Record) -> None:
-        worker.records += 1
-        worker.since = time.monotonic()
-        if record.kind == "heartbeat":
-            worker.heartbeats = record.data["count"]
-        worker.ended = record.kind == "end"
-        if worker.ended and worker.pidfd is not None:
-            os.close(worker.pidfd)
-            worker.pidfd = None
-
-    def _check_leases(self) -> None:
-        for file, worker in self.workers.items():
-            silent = time.monotonic() - worker.since
-            if not worker.ended and not worker.process.is_here() and silent >= self.lease:
-                self._write_end(file, f"lost: {worker.process.host} gave no sign of life for {silent:.0f} s")
-
-    def _write_end(self, file: str, reason: str) -> None:
-        worker = self.workers[file]
-        worker.ended = True
-        end: Mapping[str, object] = {"of": file, "status": "FAILED", "exit_code": None, "error": reason}
-        seen = {} if worker.process.is_here() else {"heartbeats": worker.heartbeats}
-        self.journal.write("end", {**end, **seen})
+    def _write_end(self, file: str, end: Mapping[str, Any]) -> None:
+        if self.journal is None:
+            self._has_made_journal = True
+            self.journal = open_journal(self.directory, f"node-{ProcessIdentity.mine().key()}", role="node")
+        self.journal.write("end", {"of": file, **end})
         self.journal.sync()
 
+    def _keep_looks(self) -> None:
+        self.live.looks.keep()
+        self._kept = time.monotonic()
 
-def _open_pidfd(process: ProcessIdentity) -> int | None:
-    """A descriptor that becomes readable when the process ends; None if it is elsewhere or gone, or on macOS."""
-    if not process.is_here() or not hasattr(os, "pidfd_open"):
-        return None
+
+def look_at(directory: RunDirectory) -> RunState:
+    """The state of a run, after a look at its processes that counts.
+
+    A worker of this machine that died while nobody watched, and one of another machine that has been
+    silent for a lease since this machine first looked, are written down as ended.
+    """
+    watch = Watch(directory)
     try:
-        descriptor = os.pidfd_open(process.pid)
-    except OSError:
-        return None
-    if process.is_alive():  # asked after opening: the descriptor is then of that process, not of a later one
-        return descriptor
-    os.close(descriptor)
-    return None
+        state = watch.look(seconds=0.0)
+    finally:
+        watch.close()
+    if state.status in TERMINAL and read_summary(directory).get("derived_from") != state.sizes:
+        write_run_summary(state)
+    return state
 
 
-def _is_dead(worker: Watched) -> bool:
-    return worker.process.is_here() and not worker.process.is_alive()
+def _is_running(launcher: ProcessState) -> bool:
+    return not launcher.dead and launcher.process is not None and launcher.process.is_alive()
+
+
+def _contradicts(end: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether a process that said it leaves without an error gave an exit code that tells otherwise.
+
+    What a signal did to it after that word took nothing from its work.
+    """
+    return is_leaving(said) and end["exit_code"] not in (None, 0) and not end["error"].startswith("killed by")
+
+
+def _close(pidfd: int | None) -> None:
+    if pidfd is not None:
+        os.close(pidfd)

@@ -122,11 +122,27 @@ class RunDirectory:
 
     def journal_files(self) -> list[Path]:
         """The journal's files: those of attempts in the attempts' order, then all others by name."""
-        return sorted(self.journal.glob("*.jsonl"), key=lambda path: (parse_journal_name(path.stem).attempt, path.stem))
+        files, _ = _entries(self.journal)
+        return sorted(files, key=lambda path: (parse_journal_name(path.stem).attempt, path.stem))
 
     def delivery_files(self) -> list[Path]:
         """What the delivery processes wrote, oldest first."""
-        return sorted(self.delivery.glob("*.jsonl"))
+        files, _ = _entries(self.delivery)
+        return sorted(path for path in files if path.stem.isdecimal())
+
+    def strange_entries(self) -> list[Path]:
+        """What is called like a file of records and is none: a folder, a pipe."""
+        return [path for folder in (self.journal, self.delivery) for path in _entries(folder)[1]]
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What is called `….jsonl` in a folder: the files, and whatever else it may be."""
+    found: tuple[list[Path], list[Path]] = [], []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".jsonl"):
+                found[not entry.is_file()].append(folder / entry.name)
+    return found
 
 
 def runs_folder(project: Path) -> Path:

@@ -33,6 +33,11 @@ class ProcessState:
         return self.process is not None and self.process.is_here()
 
     @property
+    def is_away(self) -> bool:
+        """Whether it is of another machine and nothing has been said of its end."""
+        return self.end is None and not self.is_here
+
+    @property
     def is_open(self) -> bool:
         """Whether nobody has said yet how it ended."""
         return self.end is None or is_leaving(self.end)

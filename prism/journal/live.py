@@ -12,7 +12,7 @@ from prism.journal.folding import apply_records
 from prism.journal.looks import Looks
 from prism.journal.projection import Follower
 from prism.journal.records import read_journal
-from prism.journal.state import RunState, begin_state, settle
+from prism.journal.state import RunState, begin_state, measure, settle
 
 
 @define
@@ -21,30 +21,33 @@ class LiveState:
 
     directory: RunDirectory
     state: RunState = field(init=False)
+    looks: Looks = field(init=False)
     model_tags: dict[str, str] = field(factory=dict)
     _follower: Follower = field(init=False)
-    _looks: Looks = field(init=False)
     _offsets: dict[Path, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.state = begin_state(self.directory)
         self._follower = Follower(self.directory)
-        self._looks = Looks(self.directory)
+        self.looks = Looks(self.directory)
         self.poll()
 
     def poll(self) -> RunState:
         """Fold in what has come since."""
+        self.state.sizes = measure(self.directory)
         self._read()
         for path in self.directory.delivery_files():
-            reading = read_journal(path, offset=self._offsets.get(path, 0))
-            self._offsets[path] = reading.offset
-            apply_records(self.state, reading.records)
+            offset = self._offsets.get(path, 0)
+            if path.stat().st_size > offset:
+                reading = read_journal(path, offset=offset)
+                self._offsets[path] = reading.offset
+                apply_records(self.state, reading.records)
         if notice_deaths(self.state.everybody()):
             self._read()
         for file, process in self.state.deciding().items():
-            if process.is_open and not process.is_here:
-                self._looks.note(file, process.records)
-        settle(self.state, self._follower, self._looks)
+            if process.is_away:
+                self.looks.note(file, process.records)
+        settle(self.state, self._follower, self.looks)
         return self.state
 
     def _read(self) -> None:

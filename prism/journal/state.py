@@ -50,6 +50,7 @@ class RunState:
     deliverable: dict[str, list[int]] = field(factory=dict)
     began: dict[bool, dict[int, tuple[int, str]]] = field(factory=lambda: {True: {}, False: {}})
     metric_steps: dict[str, float] = field(factory=dict)
+    sizes: dict[str, int] = field(factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -120,6 +121,7 @@ class RunState:
 def read_state(directory: RunDirectory) -> RunState:
     """Derive the state of a run from its journal and from what was delivered. Raises `UsageError`."""
     state = begin_state(directory)
+    state.sizes = measure(directory)  # before reading: what comes after it makes the summary out of date
     follower = Follower(directory)
     apply_records(state, follower.poll())
     for path in directory.delivery_files():
@@ -143,7 +145,7 @@ def settle(state: RunState, follower: Follower, looks: Looks) -> None:
     """Work out the status, what is pending and what is damaged from what was folded in."""
     lease = lease_seconds()
     for file, process in state.deciding().items():
-        process.silent = looks.silence(file, process.records) if process.is_open and not process.is_here else 0.0
+        process.silent = looks.silence(file, process.records) if process.is_away else 0.0
     end = worst(state.deciding().values(), lease=lease)
     state.status, state.error, state.ended = end["status"], end.get("error") or "", end.get("time", 0)
     if state.status == "FINISHED" and state.model and state.model["state"] == "intended":
@@ -157,7 +159,7 @@ def settle(state: RunState, follower: Follower, looks: Looks) -> None:
 def write_run_summary(state: RunState) -> None:
     """Refresh the cache `run.json`, with the sizes of the files it was derived from."""
     begun_by = state.beginner.process if state.beginner else None
-    summary = {"format": FORMAT, **state.as_json(), "derived_from": _sizes(state.directory)}
+    summary = {"format": FORMAT, **state.as_json(), "derived_from": state.sizes}
     summary |= {BEGINNER: begun_by.dump()} if begun_by else {}
     with suppress(OSError):  # a disk that is full or read-only, a run just deleted: who reads next derives it anew
         write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
@@ -166,12 +168,15 @@ def write_run_summary(state: RunState) -> None:
 def read_overview(directory: RunDirectory) -> dict[str, Any]:
     """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
     summary = read_summary(directory)
-    if summary.get("status") in TERMINAL and summary.get("derived_from") == _sizes(directory):
+    if summary.get("status") in TERMINAL and summary.get("derived_from") == measure(directory):
         return summary
     return read_state(directory).as_json()
 
 
-def _sizes(directory: RunDirectory) -> dict[str, int]:
+def measure(directory: RunDirectory) -> dict[str, int]:
     """Bytes of each file that a run's state is derived from."""
-    files = [*directory.journal_files(), *directory.delivery_files()]
-    return {f"{path.parent.name}/{path.name}": path.stat().st_size for path in files}
+    sizes = {}
+    for path in (*directory.journal_files(), *directory.delivery_files()):
+        with suppress(FileNotFoundError):  # a run that is being deleted
+            sizes[f"{path.parent.name}/{path.name}"] = path.stat().st_size
+    return sizes
