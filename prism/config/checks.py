@@ -1,10 +1,11 @@
-"""What is checked beyond types: parameters whose names collide, and hints that fail nothing."""
+"""What is checked beyond types: names that collide, what custom metrics compute, and hints that fail nothing."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from prism.config.custom_metrics import PLACE, check_custom_metrics
 from prism.config.nodes import Node, join, walk
 from prism.config.parameters import GONE, RENAMED
 from prism.config.problems import Problem
@@ -13,12 +14,16 @@ from prism.config.sections import OWN_MODEL, Sections
 _PARAMETERS = "ml.parameters"
 # Accepted keys that nothing acts on yet, and what to say about each.
 NOT_YET = {
-    "ml.custom_metrics": "custom metrics are accepted but do not act yet",
     "ml.metrics": "`ml.metrics` is accepted but does not act; its name is `custom_metrics` now",
 }
 
 
-def check_parameters(tree: Node) -> list[Problem]:
+def check_values(tree: Node) -> list[Problem]:
+    """What is wrong with values of the right types."""
+    return [*_check_parameters(tree), *check_custom_metrics(_at(tree, PLACE))]
+
+
+def _check_parameters(tree: Node) -> list[Problem]:
     """Parameters that would have one flat name: `a.b: 1` beside `a: {b: 2}`."""
     first: dict[str, Node] = {}
     problems = []

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from attrs import evolve
 
-from prism.config.checks import check_parameters, warnings_of
+from prism.config.checks import check_values, warnings_of
 from prism.config.configuration import Configuration
 from prism.config.interpolation import Unfilled
 from prism.config.layers import EXTENDS, Composed, Read, compose
@@ -49,7 +49,7 @@ def load(
     problems = [
         *composed.problems,
         *(one.problem() for one in found if not isinstance(one.node.value, Unfilled)),
-        *check_parameters(tree),
+        *check_values(tree),
     ]
     if sections is None or problems:
         raise _redacted(problems, composed, tree)

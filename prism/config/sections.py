@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import attrs
 from attrs import field, frozen
@@ -119,6 +119,25 @@ class Security:
 
 
 @frozen
+class CustomMetric:
+    """An entry of `ml.custom_metrics`: computed by an expression, or scored by an evaluator over two series."""
+
+    name: Annotated[str, NotEmpty()] = field(metadata=doc("What it is called, as a metric or before its scores'."))
+    expression: Annotated[str, NotEmpty()] | None = field(
+        default=None, metadata=doc("How it is computed, whenever the metrics in it are logged.")
+    )
+    evaluator: Annotated[Named, Kind("evaluator")] | None = field(
+        default=None, metadata=doc("What scores two series of metrics when the run has succeeded.")
+    )
+    predictions: Annotated[str, NotEmpty()] | None = field(
+        default=None, metadata=doc("The metric whose values are the evaluator's predictions.")
+    )
+    references: Annotated[str, NotEmpty()] | None = field(
+        default=None, metadata=doc("The metric whose values, at the same steps, are right.")
+    )
+
+
+@frozen
 class ModelRepo:
     """`ml.model_repo`: the registered model that a successful run adds a version to."""
 
@@ -154,9 +173,11 @@ class Ml:
     parameters: Parameters = field(
         default=Parameters({}), metadata=doc("The user's own values; the trainer named reads them.")
     )
-    custom_metrics: tuple[Any, ...] = field(
-        default=(), metadata=doc("Metrics computed from logged ones. Does not act yet.")
+    ranks: Literal["all"] | tuple[Annotated[int, AtLeast(1)], ...] = field(
+        default=(),
+        metadata=doc("Ranks above 0 whose metrics, parameters, tags and files the trackers are told of too, or `all`."),
     )
+    custom_metrics: tuple[CustomMetric, ...] = field(default=(), metadata=doc("Metrics computed from logged ones."))
     metrics: tuple[Any, ...] = field(
         default=(), metadata=doc("What sais-prism-sdk 0.1 calls `custom_metrics`. Does not act.")
     )

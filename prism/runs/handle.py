@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from prism.errors import Stopped, UsageError
-from prism.journal.directory import RunDirectory
+from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
 from prism.protocols import DatasetVersion, Ranks
 from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
+from prism.runs.custom_metrics import CustomMetrics
 from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
 from prism.runs.files import KeptFiles, matching_files
 from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
+from prism.runs.scored_metrics import score_series
+from prism.runs.series import read_series
 from prism.runs.signals import StopRequest
 from prism.runs.values import artifact_name, flatten, whole_step
 from prism.stderr import tell
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
 _EXACT = ("metrics", "file", "checkpoint", "model", "dataset", "start", "end", "heartbeat")
 """Kinds whose names and digests must stay as they are; in all others a secret may stand."""
+_TOLD_OF_RANKS = ("metrics", "params", "tags", "file")
+"""Kinds that trackers are told of ranks above 0, where `ml.ranks` asks for it."""
 
 
 class Run:
@@ -66,6 +72,8 @@ class Run:
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
+        self._marks = _marks_of(journal.path.stem, project.config.ml.ranks)
+        self._custom = self._custom_metrics()
 
     @property
     def run_id(self) -> str:
@@ -104,16 +112,17 @@ class Run:
     def world_size(self) -> int:
         return self.ranks.world_size
 
-    def log_metrics(
-        self, metrics: Mapping[str, Any], *, step: int | None = None, timestamp: int | None = None
-    ) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], *, step: int | None = None, timestamp: int | None = None) -> None:
         """Log numbers (Python, numpy or torch scalars) at an optimizer `step`.
 
         `timestamp`, in milliseconds since the epoch, is given where the points are not of now.
         """
         points = {str(name): number(value) for name, value in metrics.items()}
+        step = whole_step(step)
+        if self._custom is not None:
+            points.update(self._custom.observe(step, points))
         when = {} if timestamp is None else {"timestamp": timestamp}
-        self.say("metrics", {"step": whole_step(step), "metrics": points, **when})
+        self.say("metrics", {"step": step, "metrics": points, **when})
 
     def log_metric(self, name: str, value: Any, *, step: int | None = None) -> None:
         self.log_metrics({name: value}, step=step)
@@ -252,6 +261,7 @@ class Run:
             return
         if status == "FINISHED" and self.rank == 0:
             self._log_configured_artifacts()
+            self._log_scored_metrics()
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
         message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
@@ -288,7 +298,8 @@ class Run:
             raise UsageError(f"the run {self.run_id} has ended ({self.status}); nothing more can be logged to it")
         if problem := clash(kind, data) or misfit(kind, data):
             raise UsageError(problem, hint="docs/reference/journal.md has the fields of each kind")
-        self._journal.write(kind, self.config.redactor.redact_values(data) if kind not in _EXACT else data)
+        data = self.config.redactor.redact_values(data) if kind not in _EXACT else data
+        self._journal.write(kind, {**data, **self._marks} if self._marks and kind in _TOLD_OF_RANKS else data)
 
     def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:
         """Record a kept file; one that the disk has no room for is said and not kept, and the work goes on."""
@@ -309,3 +320,22 @@ class Run:
                     self.log_artifact(path, name=path.relative_to(self.project).as_posix())
                 except OSError as error:  # the work is done by now, and counts
                     self.warn(f"ml.artifacts: {path} could not be kept ({error.strerror})")
+
+    def _custom_metrics(self) -> CustomMetrics | None:
+        """What computes `ml.custom_metrics` of this process's points; None where nothing is to be computed."""
+        if not any(one.expression for one in self.config.ml.custom_metrics):
+            return None
+        rank = parse_journal_name(self._journal.path.stem).rank or 0
+        history = partial(read_series, self._directory, rank=rank, before=self.attempt)
+        return CustomMetrics(self.config.ml.custom_metrics, self.warn, history)
+
+    def _log_scored_metrics(self) -> None:
+        for scored in score_series(self._project, self._directory, rank=self.rank, warn=self.warn):
+            signatures = {scored.evaluator: scored.scores.signature}
+            self.log_evaluation(scored.name, metrics=scored.metrics, signatures=signatures, samples_file="")
+
+
+def _marks_of(stem: str, asked: str | Sequence[int]) -> Mapping[str, Any]:
+    """What is added to records of a rank above 0 so that trackers are told of them."""
+    rank = parse_journal_name(stem).rank or 0
+    return {"told": True} if rank > 0 and (asked == "all" or rank in asked) else {}

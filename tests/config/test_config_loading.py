@@ -174,7 +174,7 @@ def test_no_tracker_is_in_use_while_ml_is_off(configs: Any) -> None:
 
 def test_keys_that_do_not_act_yet_and_old_names_are_hinted(configs: Any) -> None:
     config = configs.load(
-        "ml:\n  custom_metrics: [f1]\n  metrics: {train: [loss]}\n  model_repo: {registered: true}\n"
+        "ml:\n  custom_metrics: []\n  metrics: {train: [loss]}\n  model_repo: {registered: true}\n"
         "  parameters:\n    evaluation_strategy: 'no'\n    logging_dir: ./logs\n    torch_dtype: float16\n"
         "    data_version: 1.10\n    lr: 0.10\n"
     )
@@ -183,7 +183,6 @@ def test_keys_that_do_not_act_yet_and_old_names_are_hinted(configs: Any) -> None
         (7, "ml.parameters.logging_dir"),
         (8, "ml.parameters.torch_dtype"),
         (9, "ml.parameters.data_version"),
-        (2, "ml.custom_metrics"),
         (3, "ml.metrics"),
         (4, "ml.model_repo"),
     ]
