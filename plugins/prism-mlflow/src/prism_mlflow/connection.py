@@ -1,50 +1,53 @@
-"""A connection to MLflow: every call goes through `reach`, which bounds its time and names its failure.
-
-MLflow takes time-outs and credentials from environment variables only. `reach` sets them for the
-length of one call and puts back what was there, so that nothing of it stays in the process or in its children.
-"""
+"""A connection to MLflow: every call goes through `reach`, which names its failure, and takes a bounded time."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import re
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import requests
 import sqlalchemy.exc
 from mlflow.exceptions import InvalidUrlException, MlflowException
-from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import URL, create_engine, make_url
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import MlflowHostCreds
 
 from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
-from prism_mlflow.embedded import prepare
+from prism_mlflow.artifacts import Artifacts
+from prism_mlflow.bounded import Bounded
+from prism_mlflow.client import Client
+from prism_mlflow.databases import registry_store, tracking_store
 from prism_mlflow.location import Location, locate, without_credentials
+from prism_mlflow.server_store import ServerRegistryStore, ServerStore
+from prism_mlflow.transport import ForeignReplyError, Transport
 
 DEFAULT_TIMEOUT = 8.0
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3transfer")
 _GONE = re.compile(r"must be in the 'active' state")
+_MOMENTARY = re.compile(r"IntegrityError|OperationalError|PendingRollbackError|database is locked")
 _FINAL = (400, 409, 413, 422)
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"\[\])]+)")
 _UNPLACEABLE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # a file's name, against those that are there
-_environment = threading.RLock()
 
 
 class Connection:
-    """One MLflow and how long a request to it may take (`timeout` seconds)."""
+    """One MLflow and how long a request to it may take (`timeout` seconds).
+
+    Connections share nothing that waits: one whose server hangs holds up no other one.
+    """
 
     def __init__(self, location: Location, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.location = location
         self._timeout = timeout
-        self._client: MlflowClient | None = None
+        self._bounded = Bounded(timeout)
+        self._client: Client | None = None
 
     @classmethod
     def of(cls, project: Path, *, settings: Mapping[str, Any], timeout: float = DEFAULT_TIMEOUT) -> Connection:
@@ -52,7 +55,7 @@ class Connection:
         return cls(locate(project, settings=settings), timeout=timeout)
 
     @property
-    def client(self) -> MlflowClient:
+    def client(self) -> Client:
         """MLflow's client, made on first use; use it within `reach` only."""
         if self._client is None:
             self._client = self._connect()
@@ -65,42 +68,42 @@ class Connection:
         return self._client is None and database is not None and not database.exists()
 
     @contextmanager
-    def reach(self, doing: str, *, size: int = 0) -> Iterator[MlflowClient]:
-        """The client for one call; `doing` says in messages what it was for, `size` is what it moves in bytes.
+    def reach(self, doing: str) -> Iterator[Client]:
+        """The client for some calls; `doing` says in messages what they were for.
 
         Raises `Unreachable` when MLflow does not answer or does not let us in, `WorkFailed` when it
         objects to the content, `UsageError` for an address that is none.
         """
-        with _environment, _variables(self._variables(size)):
-            try:
-                yield self.client
-            except PrismError:
-                raise
-            except Exception as error:  # the plugin's boundary: MLflow's stores raise whatever their libraries raise
-                raise explain(error, location=self.location, doing=doing) from error
+        try:
+            yield self.client
+        except PrismError:
+            raise
+        except Exception as error:  # the plugin's boundary: MLflow's stores raise whatever their libraries raise
+            raise explain(error, location=self.location, doing=doing) from error
 
-    def _variables(self, size: int) -> dict[str, str]:
-        seconds = self._timeout + size / 5e6  # a store behind the server may keep only 5 MB a second
-        variables = {
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(seconds)),
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-        }
-        if self.location.username:
-            variables["MLFLOW_TRACKING_USERNAME"] = self.location.username
-            variables["MLFLOW_TRACKING_PASSWORD"] = self.location.password
-        return variables
-
-    def _connect(self) -> MlflowClient:
+    def _connect(self) -> Client:
         for name in ("mlflow.store.db.utils", "alembic"):  # they tell of errors that we tell of, and of every migration
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        if (database := self.location.database) is not None:
-            prepare(database, artifacts=self.location.artifacts)
-        elif "://" in self.location.uri and not self.location.is_server:
-            _try_database(self.location.uri)
-        registry = os.environ.get("MLFLOW_REGISTRY_URI") or self.location.uri
-        return MlflowClient(tracking_uri=self.location.uri, registry_uri=registry)
+        registry = attrs.evolve(self.location, uri=os.environ.get("MLFLOW_REGISTRY_URI") or self.location.uri)
+        return Client(
+            self.location.uri,
+            store=self._store(self.location),
+            registry=partial(self._registry_store, registry),
+            artifacts=Artifacts(self.location, self._transport(self.location), self._bounded),
+        )
+
+    def _store(self, location: Location) -> Any:
+        if location.is_server:
+            return ServerStore(self._transport(location))
+        return tracking_store(location, bounded=self._bounded)
+
+    def _registry_store(self, location: Location) -> Any:
+        if location.is_server:
+            return ServerRegistryStore(self._transport(location))
+        return registry_store(location, bounded=self._bounded)
+
+    def _transport(self, location: Location) -> Transport:
+        return Transport(partial(_credentials, location), timeout=self._timeout)
 
 
 def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
@@ -114,9 +117,16 @@ def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
     message = f"MLflow at {location.shown} did not {doing}: {_said(error)}"
     if isinstance(error, ImportError):  # the database's driver
         return EnvironmentUnfit(message, hint=f"install {error.name} into this environment")
-    if _status(error) in _FINAL and not _GONE.search(str(error)) and not _is_local(error):
+    if _is_final(error):
         return WorkFailed(message)
     return Unreachable(message, hint=_hint(error, location))
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether it is about the content itself."""
+    if _status(error) not in _FINAL or _is_local(error):
+        return False
+    return not _GONE.search(str(error)) and not _MOMENTARY.search(str(error))
 
 
 def _said(error: Exception) -> str:
@@ -154,6 +164,8 @@ def _status(error: Exception) -> int:
     response = getattr(error, "response", None)
     if isinstance(error, requests.exceptions.RequestException):
         return int(response.status_code) if response is not None else 503
+    if isinstance(error, ForeignReplyError):
+        return 503
     if isinstance(error, MlflowException):
         # an error on the way to the server counts as internal, as does one within it
         return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
@@ -162,32 +174,9 @@ def _status(error: Exception) -> int:
     return 503 if type(error).__module__.startswith(_REMOTE_LIBRARIES) else 400
 
 
-def _try_database(uri: str) -> None:
-    """Connect once: MLflow itself tries ten times, over two minutes."""
-    url = make_url(uri)
-    _try_port(url)
-    engine = create_engine(url)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
-
-
-def _try_port(url: URL) -> None:
-    port = url.port or _PORTS.get(url.get_backend_name())
-    if url.host and port:
-        socket.create_connection((url.host, port), timeout=DEFAULT_TIMEOUT).close()
-
-
-@contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _credentials(location: Location) -> MlflowHostCreds:
+    """What MLflow finds in the environment and its own file; a user of the configuration comes before."""
+    creds: MlflowHostCreds = get_default_host_creds(location.uri)  # type: ignore[no-untyped-call]
+    if location.username:
+        creds.username, creds.password = location.username, location.password
+    return creds

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import mlflow.artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -16,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused, UsageError, WorkFailed
 from prism.protocols import ModelVersion, TrackedRun
+from prism_mlflow.artifacts import download
 from prism_mlflow.connection import Connection
 from prism_mlflow.naming import own_tag, stored_name, text
 from prism_mlflow.runs import RUN_ID, open_run
@@ -122,8 +122,7 @@ class MlflowRegistry:
 
     def _make(self, files: Path, *, name: str, tags: dict[str, str], run: TrackedRun) -> MlflowVersion:
         tracked, created = open_run(self._opened, run)
-        size = sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
-        with self._opened.reach(f"take the model {name}", size=size) as client:
+        with self._opened.reach(f"take the model {name}") as client:
             if created:  # nothing tracks this run in MLflow, so nothing will end it there
                 client.set_terminated(tracked.info.run_id, "FINISHED", int(time.time() * 1000))
             folder = _artifact_folder(client, tracked, digest=tags[DIGEST])
@@ -156,14 +155,10 @@ class MlflowRegistry:
         return next(version for version in shown if version.version == entry.tags[VERSION])
 
     def _download(self, version: ModelVersion, folder: Path) -> Path:
-        connection = self._opened
-        with connection.reach(f"give the model {version.name} {version.version}", size=1 << 30) as client:
+        with self._opened.reach(f"give the model {version.name} {version.version}") as client:
             entry = _entry(_entries(client, version.name), name=version.name, version=version.version)
             uri = client.get_model_version_download_uri(version.name, str(entry.version))
-            found = mlflow.artifacts.download_artifacts(
-                artifact_uri=uri, dst_path=str(folder), tracking_uri=connection.location.uri
-            )
-        return Path(found)
+            return download(client.repository(uri), "", folder)
 
 
 def _entries(client: MlflowClient, name: str) -> list[MlflowVersion]:

@@ -33,7 +33,7 @@ def put(connection: Connection, run_id: str, *, path: Path, name: str) -> None:
     with TemporaryDirectory(prefix="prism-") as temporary:
         link = Path(temporary) / base  # MLflow names an artifact after the file it is given
         link.symlink_to(path.absolute())
-        with connection.reach(f"take the file {name}", size=path.stat().st_size) as client:
+        with connection.reach(f"take the file {name}") as client:
             client.log_artifact(run_id, str(link), folder or None)
 
 
