@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from prism.data.digest import digest_files, manifest_digest
-from prism.delivery.channels import open_registry
+from prism.delivery.registration import open_registry
 from prism.errors import DataError, UsageError
 from prism.journal.directory import RunDirectory, find_run, list_runs
 from prism.protocols import ModelRegistry, ModelVersion

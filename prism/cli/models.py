@@ -11,7 +11,7 @@ import click
 
 from prism.cli.output import data, document, table
 from prism.cli.session import Session, pass_session
-from prism.delivery.channels import open_registry
+from prism.delivery.registration import open_registry
 from prism.errors import WorkFailed
 from prism.protocols import ModelRegistry, ModelVersion
 

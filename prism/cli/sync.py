@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from prism.cli.output import data, talk
 from prism.cli.session import Session, pass_session
-from prism.errors import PrismError
+from prism.errors import PrismError, Stopped
+
+if TYPE_CHECKING:
+    from prism.journal.directory import RunDirectory
 
 
 @click.command()
@@ -17,23 +24,53 @@ from prism.errors import PrismError
 @pass_session
 def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
     """Deliver what is pending of the runs named, or of all runs of the project."""
-    from prism.delivery.syncing import follow, sync_run
-    from prism.journal.directory import RunDirectory, find_run, list_runs
+    from prism.journal.directory import find_run, list_runs
 
     folder = session.folder()
 
     def chosen() -> list[RunDirectory]:
         return [find_run(folder, run) for run in wanted] or list(list_runs(folder))
 
-    if ending == "follow":
-        follow(chosen, report=talk, stop=threading.Event())
+    return _follow(chosen) if ending == "follow" else _sync(chosen())
+
+
+def _sync(directories: list[RunDirectory]) -> int:
+    from prism.delivery.syncing import sync_run
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)  # the claim is given back on the way out
     code = 0
-    for directory in chosen():
-        try:
-            state = sync_run(directory)
-        except (PrismError, OSError) as error:  # of this run; the others are delivered all the same
-            talk(f"{directory.run_id}: {error}")
-            code = max(code, error.exit_code if isinstance(error, PrismError) else 1)
-            continue
-        data(f"{state.run_id}  {state.status}  {state.pending} records pending")
+    try:
+        for directory in directories:
+            try:
+                state = sync_run(directory)
+            except (PrismError, OSError) as error:  # of this run; the others are delivered all the same
+                talk(f"{directory.run_id}: {error}")
+                code = max(code, error.exit_code if isinstance(error, PrismError) else 1)
+                continue
+            data(f"{state.run_id}  {state.status}  {state.pending} records pending")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code
+
+
+def _follow(directories: Callable[[], list[RunDirectory]]) -> int:
+    from prism.delivery.following import follow
+
+    directories()  # a run that is not there is an error now, not later
+    stopped = threading.Event()
+    numbers: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        numbers.append(number)
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        follow(directories, report=talk, stop=stopped)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 + numbers[0] if numbers else 0

@@ -1,209 +1,152 @@
 """Delivery: from the journal to the trackers, and a finished model to its registry.
 
 Reads, sends, keeps its position, and begins again where it was: a server that is slow, down or
-absent costs waiting here and nothing in the training.
+absent costs waiting here and nothing in the training. Each tracker and the registry has a thread of
+its own, so that one that hangs holds up no other.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from attrs import define, field
 
-from prism.delivery.claim import still_mine
-from prism.errors import EnvironmentUnfit, GateRefused, PrismError, WorkFailed
+from prism.delivery.channel import SLOWEST, Channel
+from prism.delivery.claim import Bell, ClaimLost, still_mine
+from prism.delivery.loops import HANG_SECONDS, Loop
+from prism.delivery.registration import has_model, register, registration
+from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
 from prism.journal.live import LiveState
-from prism.journal.projection import Follower, Projection, is_told
 from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL
 from prism.project import Project
-from prism.protocols import ModelRegistry, Record, RunRef, TrackedRun, Tracker
+from prism.protocols import RunRef, TrackedRun
 
-if TYPE_CHECKING:
-    from prism.config import Named
-
-BATCH_RECORDS = 2000
-IDLE_SECONDS = 1.0
-LONGEST_PAUSE = 30.0
-
-
-@define
-class Channel:
-    """One tracker's share of the delivery: what it has, what waits, and what is wrong."""
-
-    named: Named
-    delivery: Delivery
-    tracker: Tracker | None = None
-    is_open: bool = False
-    closed: str = ""
-    _position: dict[str, int] = field(factory=dict)
-    _read: dict[str, int] = field(factory=dict)
-    _waiting: deque[Record] = field(factory=deque)
-    _follower: Follower = field(init=False)
-    _projection: Projection = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._follower = Follower(self.delivery.directory)
-        self._projection = Projection(self.delivery.directory)
-
-    def deliver(self) -> bool:
-        """Bring over what there is; returns whether anything was. Raises `Unreachable`."""
-        tracker = self.tracker if self.tracker and self.is_open else self._open()
-        if not self._waiting:
-            self._waiting.extend(self._new_records())
-        moved = bool(self._waiting)
-        while self._waiting:
-            batch = tuple(itertools.islice(self._waiting, BATCH_RECORDS))
-            self._send(tracker, batch)
-            for _ in batch:
-                self._waiting.popleft()
-        self._pass_over()
-        return moved
-
-    def settle(self, status: str, ended: int) -> None:
-        """Tell the tracker that the run has ended, or that it goes on after an end."""
-        if status in TERMINAL:
-            self.close(status, ended)
-        elif self.closed:
-            self.close("RUNNING", 0)
-
-    def close(self, status: str, ended: int) -> None:
-        """Tell the tracker the run's status when it has changed."""
-        if self.tracker is not None and self.is_open and status != (self.closed or "RUNNING"):
-            self.tracker.close(status, ended)
-            self.closed = status
-            self.delivery.say("tracker", {"tracker": self.named.name, "closed": status})
-
-    def _open(self) -> Tracker:
-        tracker: Tracker = self.tracker or self.delivery.project.build("tracker", self.named)
-        self.tracker = tracker
-        found = tracker.open(self.delivery.tracked_run())
-        self._position = self._projection.delivered = dict(tracker.position())
-        facts = {"tracker": self.named.name, "run_id": found.id, "url": found.url, "problem": ""}
-        self.delivery.say("tracker", {**facts, "position": self._position})
-        self.is_open = True
-        return tracker
-
-    def _new_records(self) -> list[Record]:
-        found = list(self._follower.poll())
-        self._read.update({record.file: record.seq for record in found if is_told(record)})
-        projected = map(self._projection.project, found)
-        return [record for record in projected if record and record.seq > self._position.get(record.file, 0)]
-
-    def _pass_over(self) -> None:
-        """Count as delivered what there was nothing to tell of: points that an earlier attempt has told already."""
-        passed = {file: seq for file, seq in self._read.items() if seq > self._position.get(file, 0)}
-        if passed:
-            self._position = self._position | passed
-            self.delivery.say("tracker", {"tracker": self.named.name, "position": self._position, "problem": ""})
-
-    def _send(self, tracker: Tracker, batch: tuple[Record, ...]) -> None:
-        position = self._position | {record.file: record.seq for record in batch}
-        try:
-            tracker.deliver(batch, position)
-        except EnvironmentUnfit:  # out of reach, or refusing us: nothing is wrong with the records
-            raise
-        except Exception as error:  # the plugin boundary: one bad record must not hold up all others
-            if len(batch) > 1:
-                for record in batch:
-                    self._send(tracker, (record,))
-                return
-            self._refuse(batch[0], error)
-        self._position = position
-        self.delivery.say("tracker", {"tracker": self.named.name, "position": position, "problem": ""})
-
-    def _refuse(self, record: Record, error: Exception) -> None:
-        what = f"{self.named.name} refused {record.kind} record {record.file}:{record.seq}: {error}"
-        self.delivery.say("warning", {"message": self.delivery.project.config.redact(what)})
+LOOK_SECONDS = 0.2
+POLL_SECONDS = 1.0
+ASKED_SECONDS = 60.0
+PATIENT_TRIES = 3
 
 
 @define
 class Delivery:
-    """All trackers and the registry of one run, by the process that holds the claim `journal`."""
+    """All trackers and the registry of one run, by the process that holds the claim `journal`.
+
+    `tries` is how often one record is tried, while others get through, before it is set aside. `seen` is the
+    run's status, and its end in ms, as last looked at. `on_move` is called when something was delivered.
+    """
 
     directory: RunDirectory
     project: Project
     journal: JournalWriter
     on_move: Callable[[], None] = lambda: None
+    tries: int = PATIENT_TRIES
     live: LiveState = field(init=False)
     channels: list[Channel] = field(factory=list)
-    registered: bool = False
+    registering: Loop = field(init=False)
+    seen: tuple[str, int] = ("RUNNING", 0)
+    news: threading.Event = field(factory=threading.Event)
+    over: threading.Event = field(factory=threading.Event)
+    _wake: Bell = field(init=False)
+    _wish: Bell = field(init=False)
+    _asked: float | None = None
+    _polled: float = 0.0
+    _registered: str = ""
+    _saying: threading.Lock = field(factory=threading.Lock)
 
     def __attrs_post_init__(self) -> None:
         config = self.project.config
+        self._wake, self._wish = (Bell(self.directory.delivery / name) for name in ("wake", "wish"))
         self.live = LiveState(self.directory)
         if config.ml.enabled:
             self.channels = [Channel(named, self) for named in config.trackers]
+        self.registering = Loop("the registry", self._register, self._report, self.news, self.over)
 
     @property
     def is_done(self) -> bool:
         """Everything is where it belongs, and nothing more will come."""
         state = self.live.state
-        return state.status in TERMINAL and state.pending == 0 and (self.registered or not self._has_model())
+        return state.status in TERMINAL and state.pending == 0 and not has_model(self.live)
 
-    def step(self) -> bool:
-        """Deliver what there is now; returns whether anything moved.
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what run this is, or that nobody here will say so."""
+        state = self.live.state
+        return bool(state.configuration or state.part or state.status in TERMINAL)
 
-        Raises `Unreachable`, or what else held a tracker up, when all others have been served.
-        """
-        moved, failed = self._round()
-        for error in failed.values():
-            raise error
-        return moved
+    @property
+    def part(self) -> str:
+        """As in `TrackedRun`."""
+        return self.live.state.part
 
-    def _round(self) -> tuple[bool, dict[str, PrismError]]:
-        """Serve every tracker once: whether anything moved, and by name what holds up which."""
-        if not still_mine(self.directory, self.journal):
-            raise PrismError("another process has taken over the delivery")
-        # The status first: everything that was said before it is then in what is delivered below.
-        self.live.poll()
-        status, ended = self.live.state.status, self.live.state.ended
-        moved = False
-        failed: dict[str, PrismError] = {}
+    @property
+    def troubles(self) -> Mapping[str, PrismError]:
+        """What holds up which of the trackers, and the registry, now."""
+        return {loop.name: loop.trouble for loop in self._loops() if loop.trouble is not None}
+
+    def begin(self) -> None:
+        """Begin to serve all of them; from now on `look` must be called every now and then, and `end` at last."""
+        self._poll()
         for channel in self.channels:
-            try:
-                moved = channel.deliver() or moved
-                channel.settle(status, ended)
-            except (Exception, SystemExit) as error:  # the plugin boundary: one tracker must not hold up the others
-                failed[channel.named.name] = explained = _explained(error, channel.named.name)
-                self._report(explained, (channel,))
-        register = status == "FINISHED" and self._has_model() and not self.registered
-        if register and not (self.channels and self.channels[0].named.name in failed):  # the registry is the first's
-            self._register()
-            moved = True
-        if moved:
-            self.on_move()
-        return moved, failed
+            if channel.named.name not in self.live.state.trackers:  # then what is pending for it is counted
+                self.say("tracker", {"tracker": channel.named.name})
+        for loop in self._loops():
+            loop.start()
 
-    def run(self, *, wake: Path, stop: threading.Event) -> None:
-        """Deliver until done or `stop`; pauses grow while a server is out of reach, `wake` ends one early."""
-        pause = IDLE_SECONDS
-        while not stop.is_set() and not self.is_done:
-            woken = _touched(wake)
-            try:
-                moved, failed = self._round()
-                held_up = bool(failed)
-            except Exception as error:  # the plugin boundary: whatever it is, try again later and say so
-                self._report(error, self.channels)
-                moved, held_up = False, True
-            if held_up:
-                pause = min(pause * 2, LONGEST_PAUSE)
-            else:
-                pause = 0.0 if moved and self.live.poll().status in TERMINAL else IDLE_SECONDS
-            _pause(pause, wake=wake, woken=woken, stop=stop)
-            pause = max(pause, IDLE_SECONDS)
+    def look(self) -> bool:
+        """See what has come, and who asks; whether to go on: not when all is done, nor when another one is to deliver.
+
+        A few calls of `stat` when there is nothing to do.
+        """
+        woken = self._wake.rang()
+        if self._wish.rang():
+            self._asked = time.monotonic()
+        if woken or time.monotonic() - self._polled >= self._pause():
+            status = self.seen[0]
+            self._poll()
+            if woken or (self.seen[0] != status and self.seen[0] in TERMINAL):
+                for channel in self.channels:
+                    channel.hurry()
+                self.registering.nudge()
+        hanging = [loop for loop in self._loops() if loop.hangs()]
+        return not (self.over.is_set() or self.is_done or self._hands_over(hanging))
+
+    def run(self, *, stop: threading.Event) -> None:
+        """Deliver until all is done or `stop`, until another one has taken over, or asks and this one is held up."""
+        self.begin()
+        while not stop.is_set() and self.look():
+            self.news.wait(LOOK_SECONDS)
+            self.news.clear()
+        self.end()
+
+    def drain(self) -> Mapping[str, PrismError]:
+        """Deliver once all that there is; returns what held up which. Raises `ClaimLost`."""
+        self.begin()
+        while not self._is_drained():
+            self.news.wait(LOOK_SECONDS)
+            self.news.clear()
+            self._poll()
+        if self.over.is_set():
+            raise ClaimLost(f"another process has taken over the delivery of {self.directory.run_id}")
+        return self.troubles
+
+    def end(self) -> None:
+        """Give the claim back. A call that has not returned says nothing any more when it does."""
+        self.over.set()
+        for loop in self._loops():
+            loop.nudge()
+        with self._saying:
+            self.journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
+            self.journal.close()
 
     def tracked_run(self) -> TrackedRun:
         """The run as trackers and registries are told it."""
         state, config = self.live.state, self.project.config
-        ids = {name: tracker.run_id for name, tracker in state.trackers.items() if tracker.run_id}
+        ids = {name: tracker.run_id for name, tracker in tuple(state.trackers.items()) if tracker.run_id}
         return TrackedRun(
             ref=RunRef(self.directory.run_id, self.directory.path, ids),
             project=config.project,
@@ -212,68 +155,79 @@ class Delivery:
             started=state.started,
             description=state.configuration.get("description", ""),
             settings=config.section("ml"),
+            part=state.part,
         )
 
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
-        self.journal.write(kind, data)
+        """Write to the deliverer's journal, from any thread; nothing once this delivery is over."""
+        with self._saying:
+            if not self.over.is_set():
+                self.journal.write(kind, data)
 
-    def _report(self, error: Exception, channels: Iterable[Channel]) -> None:
-        text = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
-        problem = self.project.config.redact(text)
-        for channel in channels:
-            self.say("tracker", {"tracker": channel.named.name, "problem": problem})
+    def check_claim(self) -> None:
+        """Before each delivery. Raises `ClaimLost` when another process has taken over, or this delivery is over."""
+        if self.over.is_set() or not still_mine(self.directory, self.journal):
+            raise ClaimLost(f"another process has taken over the delivery of {self.directory.run_id}")
 
-    def _has_model(self) -> bool:
+    def _poll(self) -> None:
+        self._polled = time.monotonic()
+        state = self.live.poll()
+        self.seen = (state.status, state.ended)
+        if self._may_register():
+            self.registering.nudge()
+
+    def _pause(self) -> float:
+        """Seconds between two readings of the journal: short while the last of it is being delivered."""
+        busy = self.seen[0] in TERMINAL and not self.troubles
+        return LOOK_SECONDS if busy else POLL_SECONDS
+
+    def _hands_over(self, hanging: list[Loop]) -> bool:
+        asked = self._asked is not None and time.monotonic() - self._asked < ASKED_SECONDS
+        return asked and bool(hanging or self.troubles)
+
+    def _is_drained(self) -> bool:
+        status = self.seen[0]
+        waits = [
+            channel
+            for channel in self.channels
+            if not channel.loop.hangs()
+            and not (channel.loop.rests and (channel.loop.trouble or not self.is_known or channel.settled == status))
+        ]
+        registers = self._may_register() and not self.registering.trouble
+        return self.over.is_set() or not (waits or registers)
+
+    def _may_register(self) -> bool:
+        """Whether there is a model to register now: the registry is the first tracker's, which must know the end."""
         model = self.live.state.model
-        return model is not None and model["state"] in ("intended", "pending")
+        if self.seen[0] != "FINISHED" or not has_model(self.live) or (model and model["digest"] == self._registered):
+            return False
+        return not self.channels or (self.channels[0].settled == "FINISHED" and not self.channels[0].loop.trouble)
 
-    def _register(self) -> None:
-        model = self.live.state.model or {}
-        try:
-            version = open_registry(self.project).register(
-                self.directory.model,
-                name=model["name"],
-                version=model["version"],
-                digest=model["digest"],
-                tags=self.live.model_tags,
-                run=self.tracked_run(),
-            )
-            told = _registration("registered", version=version.version, url=version.url)
-        except EnvironmentUnfit:
-            raise
-        except GateRefused as error:
-            told = _registration("refused", version=model["version"], reason=error.message)
-        except Exception as error:  # the plugin boundary
-            told = _registration("refused", version=model["version"], reason=f"{type(error).__name__}: {error}")
-        told["reason"] = self.project.config.redact(told["reason"])
-        self.say("registration", {"digest": model["digest"], "name": model["name"], **told})
-        self.registered = True
+    def _register(self) -> bool:
+        if not self._may_register():
+            return False
+        self.check_claim()
+        size = (self.live.state.model or {})["size"]
+        self.registering.sign(allowed=HANG_SECONDS + size / SLOWEST)
+        told = register(self.live, self.project, run=self.tracked_run())
+        self.say("registration", told)
+        self._registered = told["digest"]
+        for channel in self.channels[:1]:
+            channel.remark = ""
+            channel.loop.nudge()
+        self.on_move()
+        return True
 
+    def _report(self, error: PrismError) -> None:
+        """Say what holds up the registration: of the model, and at the first tracker, whose registry it is."""
+        reason = self.project.config.redact(error.message)
+        model = self.live.state.model
+        if model is not None and model["reason"] != reason:
+            self.say("registration", registration(model, "pending", reason=reason))
+        for channel in self.channels[:1]:
+            channel.remark = reason
+            self.say("tracker", {"tracker": channel.named.name, "problem": reason})
 
-def open_registry(project: Project) -> ModelRegistry:
-    """The registry that goes with the first tracker: the one of the same name. Raises `EnvironmentUnfit`."""
-    name = project.config.trackers[0].name if project.config.trackers else "mlflow"
-    registry: ModelRegistry = project.plugins.build("model_registry", name, None)
-    registry.open(project.config.project, project.config.section("ml"))
-    return registry
-
-
-def _explained(error: BaseException, name: str) -> PrismError:
-    """What a tracker raised, as an error that says whose it is."""
-    if isinstance(error, PrismError):
-        return error
-    return WorkFailed(f"the tracker {name!r} failed: {type(error).__name__}: {error}")
-
-
-def _registration(state: str, *, version: str, reason: str = "", url: str = "") -> dict[str, str]:
-    return {"state": state, "version": version, "reason": reason, "url": url}
-
-
-def _touched(path: Path) -> float:
-    return path.stat().st_mtime if path.exists() else 0.0
-
-
-def _pause(seconds: float, *, wake: Path, woken: float, stop: threading.Event) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and _touched(wake) == woken and not stop.wait(0.1):
-        pass
+    def _loops(self) -> Iterator[Loop]:
+        yield from (channel.loop for channel in self.channels)
+        yield self.registering

@@ -2,22 +2,28 @@
 
 `delivery/<n>.jsonl` is the journal of the n-th process that delivers this run. The next number may
 be taken when the last owner has ended, is dead (seen on the same machine), or has not moved for
-the length of a lease on the watcher's own clock.
+the length of a lease on the watcher's own clock. A process that can deliver asks by touching
+`delivery/wish`: an owner that is held up then ends its claim and stands back.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import define
 
+from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
 from prism.journal.records import FORMAT, JournalWriter, read_journal
-from prism.protocols import Record
 
 LEASE_SECONDS = 90.0
+
+
+class ClaimLost(PrismError):
+    """Another process has taken over the delivery, because this one was suspended or cut off."""
 
 
 @define
@@ -28,6 +34,9 @@ class Claim:
     lease: float = LEASE_SECONDS
     _watched: tuple[Path, int] | None = None
     _since: float = 0.0
+    _offset: int = 0
+    _owner: ProcessIdentity | None = None
+    _ended: bool = False
 
     def take(self) -> JournalWriter | None:
         """The journal of the new deliverer, or None while another one is at work."""
@@ -44,25 +53,43 @@ class Claim:
         journal.keep_alive()
         return journal
 
+    def is_last(self, process: ProcessIdentity) -> bool:
+        """Whether nobody has delivered since this process did."""
+        return self.owner() == process
+
     def owner(self) -> ProcessIdentity | None:
         """Who delivers, or delivered last."""
         files = self.directory.delivery_files()
-        return _owner(read_journal(files[-1]).records) if files else None
+        if not files:
+            return None
+        self._read(files[-1])
+        return self._owner
 
     def _is_free(self, path: Path) -> bool:
-        records = read_journal(path).records
-        if records and records[-1].kind == "end":
+        moved = self._read(path)
+        if self._ended:
             return True
-        owner = _owner(records)
-        if owner is not None and owner.is_here():
-            return not owner.is_alive()
-        return self._unmoved_for_a_lease(path)
-
-    def _unmoved_for_a_lease(self, path: Path) -> bool:
-        seen = (path, path.stat().st_size)
-        if seen != self._watched:
-            self._watched, self._since = seen, time.monotonic()
+        if self._owner is not None and self._owner.is_here():
+            return not self._owner.is_alive()
+        if moved:
+            self._since = time.monotonic()
         return time.monotonic() - self._since >= self.lease
+
+    def _read(self, path: Path) -> bool:
+        """Read on in the last deliverer's file; whether it is another one or has grown since the last look."""
+        seen = (path, path.stat().st_size)
+        if seen == self._watched:
+            return False
+        if self._watched is None or self._watched[0] != path:
+            self._offset, self._owner, self._ended = 0, None, False
+        self._watched = seen
+        reading = read_journal(path, offset=self._offset)
+        self._offset = reading.offset
+        for record in reading.records:
+            if record.kind == "start":
+                self._owner = ProcessIdentity.load(record.data["process"])
+            self._ended = record.kind == "end"
+        return True
 
 
 def still_mine(directory: RunDirectory, journal: JournalWriter) -> bool:
@@ -70,6 +97,36 @@ def still_mine(directory: RunDirectory, journal: JournalWriter) -> bool:
     return directory.delivery_files()[-1] == journal.path
 
 
-def _owner(records: tuple[Record, ...]) -> ProcessIdentity | None:
-    """Whose file it is, None where its first record was lost or is not there yet."""
-    return next((ProcessIdentity.load(one.data["process"]) for one in records if one.kind == "start"), None)
+def wake(directory: RunDirectory) -> None:
+    """Let whoever delivers the run look now, whatever pause it is in."""
+    _touch(directory.delivery / "wake")
+
+
+def wish(directory: RunDirectory) -> None:
+    """Ask whoever delivers the run to let this process do it, if it is held up."""
+    _touch(directory.delivery / "wish")
+
+
+@define
+class Bell:
+    """Tells whether a file was touched since the last look, by its own time stamp alone."""
+
+    path: Path
+    _seen: int = -1
+
+    def __attrs_post_init__(self) -> None:
+        self.rang()
+
+    def rang(self) -> bool:
+        """Whether it was touched since this was asked last, or since the bell was made."""
+        try:
+            stamp = self.path.stat().st_mtime_ns
+        except OSError:
+            stamp = 0
+        before, self._seen = self._seen, stamp
+        return stamp != before
+
+
+def _touch(path: Path) -> None:
+    with suppress(OSError):  # a disk that is full or read-only, a run just deleted: then it looks when it looks
+        path.touch()

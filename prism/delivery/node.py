@@ -20,7 +20,7 @@ from typing import Any
 from attrs import asdict, define, field
 
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import Claim
+from prism.delivery.claim import Claim, wake
 from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
@@ -35,6 +35,9 @@ from prism.project import Project, as_overrides, open_project
 LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 600.0
 SUMMARY_SECONDS = 5.0
+CLAIM_SECONDS = 1.0
+STAND_BACK_SECONDS = 60.0
+GIVE_BACK_SECONDS = 2.0
 
 
 def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sampled | None = None) -> None:
@@ -78,7 +81,7 @@ def reopen_project(directory: RunDirectory, *, secrets: Mapping[str, Any]) -> Pr
 
 @define
 class NodeProcess:
-    """Two threads: this one watches and is never held up; the other one talks to servers."""
+    """Watches, and is never held up: threads of their own talk to servers. `given_back`: it has no claim now."""
 
     directory: RunDirectory
     project: Project
@@ -87,12 +90,14 @@ class NodeProcess:
     stop: threading.Event = field(factory=threading.Event)
     last_move: float = field(factory=time.monotonic)
     delivered: threading.Event = field(factory=threading.Event)
+    given_back: threading.Event = field(factory=threading.Event)
     _looking: threading.Lock = field(factory=threading.Lock)
 
     def run(self) -> None:
         """Watch and deliver until the work here is over and delivered, or nothing moves any more."""
         watch = Watch(self.directory, self.journal)
         live = LiveState(self.directory)
+        self.given_back.set()
         threading.Thread(target=self._deliver, daemon=True).start()
         if self.sampled is not None and self.project.config.ml.system_tracing:
             sample = partial(sample_system_metrics, partial(self._look, live), self.project, self.journal)
@@ -104,12 +109,15 @@ class NodeProcess:
             if self._look(live).status != status or time.monotonic() - written > SUMMARY_SECONDS:
                 write_run_summary(live.state)
                 written = time.monotonic()
+            if live.state.status != status:
+                wake(self.directory)
             if watch.local_work_is_over:
                 if self.delivered.is_set() or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
                     break
             else:
                 self.last_move = time.monotonic()
         self.stop.set()
+        self.given_back.wait(GIVE_BACK_SECONDS)
         self.journal.close()
         write_run_summary(self._look(live))
 
@@ -119,17 +127,27 @@ class NodeProcess:
             return live.poll()
 
     def _deliver(self) -> None:
+        """Deliver whenever nobody else does, until all is delivered. Who asked for it gets a minute to come."""
         claim = Claim(self.directory)
-        while not self.stop.is_set():
+        while not (self.stop.is_set() or self.delivered.is_set()):
             journal = claim.take()
-            if journal is not None:
-                delivery = Delivery(self.directory, self.project, journal, on_move=self._moved)
-                delivery.run(wake=self.directory.delivery / "wake", stop=self.stop)
-                journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
-                journal.close()
+            if journal is None:
+                self.stop.wait(CLAIM_SECONDS)
+                continue
+            self.given_back.clear()
+            delivery = Delivery(self.directory, self.project, journal, on_move=self._moved)
+            delivery.run(stop=self.stop)
+            if delivery.is_done:
                 self.delivered.set()
-                return
-            self.stop.wait(1.0)
+            self.given_back.set()
+            if not self.delivered.is_set():
+                self._stand_back(claim)
+
+    def _stand_back(self, claim: Claim) -> None:
+        """After handing over: leave the claim to whoever asked for it, as long as that may take."""
+        until = time.monotonic() + STAND_BACK_SECONDS
+        while time.monotonic() < until and claim.is_last(ProcessIdentity.mine()) and not self.stop.is_set():
+            self.stop.wait(CLAIM_SECONDS)
 
     def _moved(self) -> None:
         self.last_move = time.monotonic()

@@ -2,114 +2,101 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from attrs import define
+
 from prism.config import Configuration
+from prism.delivery.awaiting import await_delivery, is_delivered, why_pending
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import Claim
+from prism.delivery.claim import Claim, ClaimLost, wish
 from prism.delivery.node import reopen_project
-from prism.delivery.watch import Watch
+from prism.delivery.watch import look_at
 from prism.errors import PrismError, Unreachable
 from prism.journal.directory import RunDirectory
-from prism.journal.identity import ProcessIdentity, now
-from prism.journal.live import LiveState
-from prism.journal.opening import open_journal
-from prism.journal.state import TERMINAL, RunState, read_state, write_run_summary
-from prism.project import open_project
+from prism.journal.identity import ProcessIdentity
+from prism.journal.records import JournalWriter
+from prism.journal.state import RunState, read_state, write_run_summary
+from prism.project import Project, open_project
 
 PATIENCE_SECONDS = 60.0
+HAND_OVER_SECONDS = 5.0
 
 
 def sync_run(directory: RunDirectory) -> RunState:
     """Deliver everything that the trackers of one run do not have yet; returns the run's state after it.
 
-    While another process delivers this run, wakes it and waits for it. Raises `Unreachable` when a
-    server does not answer; what was delivered until then counts.
+    While another process delivers this run, asks it to hand over if it is held up, and else waits for it.
+    Raises `Unreachable` when a server does not answer; what was delivered until then counts.
     """
-    record_deaths(directory)
-    state = read_state(directory)
-    if state.pending == 0 and not state.awaits_registration:
+    state = look_at(directory)
+    if is_delivered(state):
         return state
-    claim = Claim(directory)
-    journal = claim.take()
-    if journal is None:
-        return _await_other(directory, claim)
+    taking = _Taking(directory, Claim(directory))
+    if not taking.has_claim():
+        wish(directory)
+        until = partial(_is_delivered_or_mine, taking=taking)
+        state = await_delivery(directory, silence=PATIENCE_SECONDS, grace=HAND_OVER_SECONDS, until=until)
+        if taking.journal is None:
+            return _checked(state, by=taking.claim.owner())
+    assert taking.journal is not None
+    return _deliver(directory, taking.journal)
+
+
+def reopen_with_secrets(directory: RunDirectory) -> Project:
+    """The run's project as the run had it, with the secrets of the project's configuration as it stands now."""
+    return reopen_project(directory, secrets=_secrets(directory))
+
+
+@define
+class _Taking:
+    """The attempt to become the deliverer: `journal` is set once it succeeds."""
+
+    directory: RunDirectory
+    claim: Claim
+    journal: JournalWriter | None = None
+
+    def has_claim(self) -> bool:
+        self.journal = self.journal or self.claim.take()
+        return self.journal is not None
+
+
+def _is_delivered_or_mine(state: RunState, *, taking: _Taking) -> bool:
+    return is_delivered(state) or taking.has_claim()
+
+
+def _deliver(directory: RunDirectory, journal: JournalWriter) -> RunState:
+    """Deliver with the claim `journal`. Raises what held a tracker up, when all others have been served."""
     try:
-        delivery = Delivery(directory, reopen_project(directory, secrets=_secrets(directory)), journal)
-        while delivery.step():
-            pass
-    finally:
-        journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
+        delivery = Delivery(directory, reopen_with_secrets(directory), journal, tries=1)
+    except BaseException:
+        journal.write("end", {"status": "FAILED", "exit_code": 1, "error": ""})
         journal.close()
+        raise
+    try:
+        troubles = delivery.drain()
+    except ClaimLost:
+        return _checked(await_delivery(directory, silence=PATIENCE_SECONDS), by=Claim(directory).owner())
+    finally:
+        delivery.end()
     state = read_state(directory)
     write_run_summary(state)
+    for trouble in troubles.values():
+        raise trouble
+    held = [tracker.problem for tracker in state.trackers.values() if tracker.held]
+    if held:
+        raise Unreachable(f"{state.pending} records pending: {'; '.join(held)}")
     return state
 
 
-def record_deaths(directory: RunDirectory) -> None:
-    """Write down the end of workers of this machine that died while nobody watched."""
-    if read_state(directory).status != "FAILED":
-        return
-    unsaid = [process for process in read_state(directory).processes.values() if process.end is None]
-    if unsaid:
-        journal = open_journal(directory, f"node-{ProcessIdentity.mine().key()}", role="node")
-        Watch(directory, journal).look(seconds=0.0)
-        journal.close()
-
-
-def follow(
-    directories: Callable[[], list[RunDirectory]], *, report: Callable[[str], None], stop: threading.Event
-) -> None:
-    """Deliver continuously for compute nodes without a network, and close runs whose node is lost, until `stop`."""
-    watches: dict[str, Watch] = {}
-    problems: dict[str, str] = {}
-    while not stop.wait(1.0):
-        for directory in directories():
-            state = read_state(directory)
-            if state.status not in TERMINAL:
-                if directory.run_id not in watches:
-                    journal = open_journal(directory, f"node-{ProcessIdentity.mine().key()}", role="node")
-                    watches[directory.run_id] = Watch(directory, journal)
-                watches[directory.run_id].look(seconds=0.0)
-            problem = _try_sync(directory)
-            if problem and problem != problems.get(directory.run_id):
-                report(f"{directory.run_id}: {problem}")
-            problems[directory.run_id] = problem
-
-
-def _try_sync(directory: RunDirectory) -> str:
-    try:
-        sync_run(directory)
-    except PrismError as error:
-        return error.message
-    return ""
-
-
-def _await_other(directory: RunDirectory, claim: Claim) -> RunState:
-    """Wake the process that delivers this run, and wait until it is done or says what holds it up."""
-    (directory.delivery / "wake").touch()
-    woken = now()
-    live = LiveState(directory)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    pending = live.state.pending
-    while time.monotonic() < deadline:
-        state = live.poll()
-        if state.pending == 0 and not state.awaits_registration:
-            return state
-        if any(tracker.problem_time > woken for tracker in state.trackers.values()):
-            break
-        if state.pending != pending:
-            pending, deadline = state.pending, time.monotonic() + PATIENCE_SECONDS
-        time.sleep(0.1)
-    owner = claim.owner()
-    who = f"process {owner.pid} on {owner.host}" if owner else "another process"
-    problem = "; ".join(tracker.problem for tracker in live.state.trackers.values() if tracker.problem)
-    raise Unreachable(
-        f"{directory.run_id} is being delivered by {who}, which does not get on: {problem or 'no reason given'}"
-    )
+def _checked(state: RunState, *, by: ProcessIdentity | None) -> RunState:
+    """The state when another process has delivered. Raises `Unreachable` when it does not get on."""
+    if is_delivered(state):
+        return state
+    who = f"process {by.pid} on {by.host}" if by else "another process"
+    problem = why_pending(state) or "no reason given"
+    raise Unreachable(f"{state.run_id} is being delivered by {who}, which does not get on: {problem}")
 
 
 def _secrets(directory: RunDirectory) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -14,15 +13,14 @@ from typing import Any
 
 from attrs import field, frozen
 
-from prism.delivery.claim import Claim
+from prism.delivery.awaiting import await_delivery, is_over
 from prism.delivery.node import start_node_process
 from prism.delivery.system_metrics import Sampled
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
-from prism.journal.live import LiveState
 from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import TERMINAL, RunState, read_state
+from prism.journal.state import RunState, read_state
 from prism.launch.membership import membership
 from prism.launch.topology import detect, node_name
 from prism.project import Project
@@ -34,8 +32,9 @@ from prism.runs.preflight import check_before_run
 from prism.runs.resuming import next_attempt
 from prism.runs.worker import WorkerJob
 
-SILENT_SECONDS = 10.0
-OPENING_SECONDS = 30.0
+SILENT_SECONDS = 9.0
+EMBEDDED_SECONDS = 30.0
+GRACE_SECONDS = 5.0
 
 
 @frozen
@@ -194,28 +193,9 @@ def _status_of(code: int) -> str:
 
 
 def _await_delivery(directory: RunDirectory, project: Project) -> RunState:
-    """Wait while delivery gets on: for the registration as long as the configuration says, for a silent server 10 s."""
-    live = LiveState(directory)
-    began = moved = time.monotonic()
+    """Wait while delivery gets on: for the registration as long as the configuration says, for a silent server 9 s."""
+    address = project.config.ml.tracking_uri or ""
+    embedded = not address or address.startswith("sqlite:")  # made and opened here, slowly at worst, but never away
+    silence = EMBEDDED_SECONDS if embedded else SILENT_SECONDS
     longest = project.config.ml.model_repo.await_registration_for
-    delivered: object = None
-    while time.monotonic() - began < longest:
-        state = live.poll()
-        if state.status in TERMINAL and not (state.pending or state.awaits_registration):
-            break
-        now_delivered = [(t.run_id, t.closed, sum(t.position.values())) for t in state.trackers.values()]
-        if now_delivered != delivered:
-            delivered, moved = now_delivered, time.monotonic()
-        silent = time.monotonic() - moved
-        only_registration = state.pending == 0
-        troubled = any(tracker.problem for tracker in state.trackers.values())
-        opened = all(tracker.run_id for tracker in state.trackers.values())
-        if troubled and time.monotonic() - began > SILENT_SECONDS:
-            break
-        if not only_registration and silent > (SILENT_SECONDS if opened else OPENING_SECONDS):
-            break
-        owner = Claim(directory).owner()
-        if silent > SILENT_SECONDS and (owner is None or not owner.is_here() or not owner.is_alive()):
-            break
-        time.sleep(0.1)
-    return live.poll()
+    return await_delivery(directory, silence=silence, longest=longest, grace=GRACE_SECONDS, until=is_over)

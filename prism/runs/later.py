@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prism.delivery.awaiting import await_delivery, why_pending
 from prism.delivery.node import start_node_process
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import new_run_id
-from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.state import read_state
 from prism.project import Project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.handle import Run
 
-PATIENCE_SECONDS = 15.0
+SILENT_SECONDS = 15.0
+GRACE_SECONDS = 5.0
 
 
 @contextmanager
@@ -44,16 +44,11 @@ def deliver_now(path: Path, *, project: Project) -> str:
 
     Waits while it gets on, at most 15 s for a server that is silent.
     """
-    live = LiveState(RunDirectory(path))
-    if live.state.pending == 0:
+    directory = RunDirectory(path)
+    if read_state(directory).pending == 0:
         return ""
-    start_node_process(live.directory, project)
-    pending, moved = live.state.pending, time.monotonic()
-    while live.poll().pending and time.monotonic() - moved < PATIENCE_SECONDS:
-        if live.state.pending != pending:
-            pending, moved = live.state.pending, time.monotonic()
-        time.sleep(0.1)
-    if live.state.pending == 0:
+    start_node_process(directory, project)
+    state = await_delivery(directory, silence=SILENT_SECONDS, grace=GRACE_SECONDS, until=lambda one: one.pending == 0)
+    if state.pending == 0:
         return ""
-    problems = [tracker.problem for tracker in live.state.trackers.values() if tracker.problem]
-    return "; ".join(problems) or f"{live.state.pending} records are not delivered yet"
+    return why_pending(state) or f"{state.pending} records are not delivered yet"

@@ -1,0 +1,209 @@
+"""One tracker's share of a run's delivery: what it has, what waits, what is set aside, and what is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from prism.delivery.loops import HANG_SECONDS, Loop
+from prism.delivery.outbox import Outbox
+from prism.errors import PrismError, Unreachable, WorkFailed
+from prism.journal.state import TERMINAL
+from prism.protocols import Record, Tracker
+
+if TYPE_CHECKING:
+    from prism.config import Named
+    from prism.delivery.channels import Delivery
+
+BATCH_RECORDS = 2000
+MOST_HELD = 100
+FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
+SLOWEST = 1e6
+"""Bytes a second that a file takes at worst, before a call counts as one that hangs."""
+
+
+@define
+class Channel:
+    """Delivers to one tracker. Its state is its own: only its loop's thread calls what changes it.
+
+    `settled` is the run's status up to which everything was told, "" before the first time.
+    """
+
+    named: Named
+    delivery: Delivery
+    tracker: Tracker | None = None
+    outbox: Outbox = field(init=False)
+    loop: Loop = field(init=False)
+    settled: str = ""
+    remark: str = ""
+    _is_open: bool = False
+    _closed: str = ""
+    _size: int = BATCH_RECORDS
+    _failures: int = 0
+    _alone: int = 0
+    _reasons: dict[tuple[str, int], str] = field(factory=dict)
+    _problem: str = ""
+    _retry_at: float = 0.0
+    _retry_after: float = FIRST_RETRY
+
+    def __attrs_post_init__(self) -> None:
+        delivery = self.delivery
+        self.outbox = Outbox(delivery.directory)
+        self.loop = Loop(f"the tracker {self.named.name!r}", self.work, self.report, delivery.news, delivery.over)
+
+    def work(self) -> bool:
+        """Bring over what there is; returns whether anything was. Raises what holds the tracker up."""
+        status, ended = self.delivery.seen  # first: everything that was said before it is then in what is brought over
+        if not (self._is_open or self.delivery.is_known):
+            return False
+        tracker = self._opened()
+        moved = False
+        while batch := self.outbox.next(self._size):
+            self._send(tracker, batch)
+            moved = True
+        self._try_held(tracker)
+        if self.outbox.pass_over() or self._problem != self._standing():
+            self._say_position()
+        self._settle(tracker, status, ended)
+        return moved
+
+    def hurry(self) -> None:
+        """Try what is set aside again now, and end a pause."""
+        self._retry_at = 0.0
+        self.loop.nudge()
+
+    def report(self, error: PrismError) -> None:
+        """Say what holds the tracker up; said again each time, so that who waits sees that it was tried."""
+        self._problem = self.delivery.project.config.redact(error.message)
+        self.delivery.say("tracker", {"tracker": self.named.name, "problem": self._problem})
+
+    def _opened(self) -> Tracker:
+        if self._is_open and self.tracker is not None:
+            return self.tracker
+        tracker: Tracker = self.tracker or self.delivery.project.build("tracker", self.named)
+        self.tracker = tracker
+        self.delivery.check_claim()
+        found = tracker.open(self.delivery.tracked_run())
+        known = self.delivery.live.state.trackers.get(self.named.name)
+        self.outbox.begin(tracker.position(), held=known.held if known else {})
+        facts = {"run_id": found.id, "url": found.url}
+        self._is_open = True
+        self._say_position(**facts)
+        return tracker
+
+    def _settle(self, tracker: Tracker, status: str, ended: int) -> None:
+        """Tell the tracker that the run has ended, or that it goes on after an end."""
+        told = status if status in TERMINAL else "RUNNING"
+        if not self.delivery.part and told != (self._closed or "RUNNING"):
+            self.loop.sign()
+            tracker.close(told, ended if told in TERMINAL else 0)
+            self._closed = told
+            self.delivery.say("tracker", {"tracker": self.named.name, "closed": told})
+        self.settled = status
+
+    def _send(self, tracker: Tracker, batch: Sequence[Record]) -> None:
+        """Deliver these, or learn which of them cannot be: fewer are tried next. Raises what holds all of them up."""
+        self.delivery.check_claim()
+        try:
+            self.loop.sign(allowed=_allowed(batch))
+            tracker.deliver(batch, self.outbox.position_after(batch))
+        except WorkFailed as error:  # final: the tracker objects to the content
+            if len(batch) > 1:
+                self._size = max(1, len(batch) // 8)
+                return
+            self._refuse(batch[0], error)
+        except (Exception, SystemExit) as error:  # the plugin boundary: one bad record must not hold up all others
+            self._look_closer(tracker, batch, error)
+            return
+        self.outbox.done(batch)
+        self._alone = 0
+        if self._size == BATCH_RECORDS:
+            self._failures = 0
+        self._size = min(self._size * 2, BATCH_RECORDS)
+        self._say_position()
+
+    def _look_closer(self, tracker: Tracker, batch: Sequence[Record], error: BaseException) -> None:
+        """After some tries see whether the tracker is away, or one record is what it does not take now."""
+        self._failures += 1
+        if self._failures < self.delivery.tries:
+            raise error
+        tracker.deliver((), self.outbox.position)  # raises when nothing at all gets through
+        if len(batch) > 1:
+            self._size = max(1, len(batch) // 8)
+            return
+        self._alone += 1
+        if self._alone < self.delivery.tries or len(self.outbox.held) >= MOST_HELD:
+            raise error
+        self._reasons[batch[0].file, batch[0].seq] = _said(error)
+        self.outbox.hold(batch[0])
+        self._alone, self._retry_at = 0, time.monotonic() + self._retry_after
+        self._say_position()
+
+    def _try_held(self, tracker: Tracker) -> None:
+        """Try again what was set aside: now and then, and whenever somebody asks."""
+        if not self.outbox.held or time.monotonic() < self._retry_at:
+            return
+        failed: set[str] = set()
+        count = 0
+        for key, record in tuple(self.outbox.held.items()):
+            if count == 3 or (record.kind == "call" and "call" in failed):
+                continue
+            self.delivery.check_claim()
+            try:
+                self.loop.sign(allowed=_allowed((record,)))
+                tracker.deliver((record,), self.outbox.position)
+            except WorkFailed as error:
+                self._refuse(record, error)
+            except (Exception, SystemExit) as error:  # the plugin boundary, as above
+                self._reasons[key] = _said(error)
+                self.outbox.put_last(record)
+                failed.add(record.kind)
+                count += 1
+                continue
+            del self.outbox.held[key]
+            self._say_position()
+        self._retry_at = time.monotonic() + self._retry_after
+        self._retry_after = min(self._retry_after * 2, LAST_RETRY)
+        if failed:
+            self.report(Unreachable(self._standing()))
+
+    def _refuse(self, record: Record, error: Exception) -> None:
+        what = f"{self.named.name} refused {record.kind} record {record.file}:{record.seq}: {error}"
+        self.delivery.say("warning", {"message": self.delivery.project.config.redact(what)})
+
+    def _say_position(self, **facts: str) -> None:
+        said: dict[str, Any] = {"tracker": self.named.name, **facts, "position": self.outbox.position}
+        held = self.outbox.held_numbers()
+        known = self.delivery.live.state.trackers.get(self.named.name)
+        if held or (known and known.held):
+            said["held"] = held
+        standing = self._standing()
+        if standing != self._problem or facts:
+            self._problem = said["problem"] = standing
+        self.delivery.say("tracker", said)
+        self.delivery.on_move()
+
+    def _standing(self) -> str:
+        """What is wrong although deliveries get through: the records that are set aside, and `remark`."""
+        held = self.outbox.held
+        whys = []
+        if held:
+            (file, seq), record = next(iter(held.items()))
+            name = f" {record.data['name']!r}" if record.kind == "file" else ""
+            why = self._reasons.get((file, seq), "not taken by an earlier deliverer")
+            whys.append(f"{len(held)} set aside, the first {record.kind}{name} ({file}:{seq}): {why}")
+        text = "; ".join([*whys, *([self.remark] if self.remark else [])])
+        return str(self.delivery.project.config.redact(text))
+
+
+def _allowed(batch: Sequence[Record]) -> float:
+    """Seconds that a call with these records may take before it counts as one that hangs."""
+    sizes = (record.data.get("size", 0) for record in batch if record.kind == "file")
+    return HANG_SECONDS + sum(size for size in sizes if isinstance(size, int)) / SLOWEST
+
+
+def _said(error: BaseException) -> str:
+    return error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
