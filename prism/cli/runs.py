@@ -1,4 +1,4 @@
-"""`prism runs`: the runs of a project, one of them in full, and what it printed."""
+"""`prism runs`: the runs of a project, one of them in full, what it printed, and which of them are lost."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ import click
 
 from prism.cli.output import data, document, table, warn
 from prism.cli.session import Session, pass_session
+from prism.delivery.watch import Watch, await_verdict, look_at
 from prism.errors import UsageError
 from prism.journal.directory import RunDirectory, find_run, list_runs
-from prism.journal.state import TERMINAL, read_overview, read_state
+from prism.journal.looks import lease_seconds
+from prism.journal.state import TERMINAL, RunState, read_cached, read_state
 
 FOLLOW_SECONDS = 0.5
+REASON_WIDTH = 60
 
 
 @click.group()
@@ -31,10 +34,10 @@ def runs() -> None:
 def list_command(session: Session, *, form: str) -> None:
     """List the runs, newest first.
 
-    With their status, and how many records the trackers do not have yet.
+    With their status, how many records the trackers do not have yet, and the reason of what went wrong.
     """
-    overviews = list(_overviews(session.folder()))
-    keys = ("run_id", "experiment", "name", "status", "started", "pending")
+    overviews = [overview | {"reason": _reason(overview)} for overview in _overviews(session.folder())]
+    keys = ("run_id", "experiment", "name", "status", "started", "pending", "reason")
     if form == "json":
         document([{key: overview[key] for key in keys} for overview in overviews])
         return
@@ -48,7 +51,7 @@ def list_command(session: Session, *, form: str) -> None:
 @pass_session
 def show(session: Session, *, run: str, form: str) -> None:
     """Show one run, by its id or the beginning of it."""
-    overview = read_state(find_run(session.folder(), run)).as_json()
+    overview = look_at(find_run(session.folder(), run)).as_json()
     if form == "json":
         document(overview)
         return
@@ -64,21 +67,73 @@ def logs(session: Session, *, run: str, ending: str) -> None:
     """Print what a run has printed, and the tracebacks of what failed."""
     directory = find_run(session.folder(), run)
     printed: dict[Path, int] = {}
-    while True:
-        over = ending == "stop" or read_state(directory).status in TERMINAL
+    watch = Watch(directory)
+    try:
+        over = ending == "stop" or watch.look(seconds=0.0).status in TERMINAL
         _print_new(directory, printed)
-        if over:
-            return
-        time.sleep(FOLLOW_SECONDS)
+        while not over:
+            over = watch.look(seconds=FOLLOW_SECONDS).status in TERMINAL
+            _print_new(directory, printed)
+    finally:
+        watch.close()
+
+
+@runs.command()
+@click.option("--wait", "patience", flag_value="lease", default="none", help="Wait until it is known of every run.")
+@click.option("--json", "form", flag_value="json", default="table", help="Print one JSON document.")
+@pass_session
+def reap(session: Session, *, patience: str, form: str) -> None:
+    """Close the runs whose processes are dead or lost.
+
+    A process of this machine is looked at. One of another machine is lost when this machine has seen
+    no sign of life for 90 seconds: since the first command that looked, or with --wait from now on.
+    """
+    looked = {run: state for run in list_runs(session.folder()) if (state := _looked_at(run))}
+    if patience == "lease":  # all silences have begun to be measured by now
+        looked |= {run: await_verdict(run) for run, state in looked.items() if state.status not in TERMINAL}
+    rows = [(state.run_id, state.status, _standing(state)) for state in looked.values()]
+    if form == "json":
+        document([dict(zip(("run_id", "status", "reason"), row, strict=True)) for row in rows])
+        return
+    table(("run", "status", "reason"), rows)
+
+
+def _looked_at(run: RunDirectory) -> RunState | None:
+    """The state of a run after a look, None of one that had ended, or that cannot be read, which is named."""
+    try:
+        if read_cached(run) or not any(one.is_open for one in read_state(run).deciding().values()):
+            return None
+        return look_at(run)
+    except (UsageError, OSError) as error:
+        warn(f"{run.run_id}: {error}")
+        return None
+
+
+def _standing(state: RunState) -> str:
+    """Why a run has the status it has, and what is waited for."""
+    if state.status in TERMINAL or state.error:
+        return state.error
+    away = [one for one in state.deciding().values() if one.is_away]
+    if not away:
+        return "its processes live on this machine"
+    quiet = max(away, key=lambda one: one.silent)
+    host = quiet.process.host if quiet.process else "another machine"
+    return f"{host} has been silent for {quiet.silent:.0f} s; it is lost after {lease_seconds():.0f} s"
 
 
 def _overviews(folder: Path) -> Iterator[dict[str, Any]]:
     """All runs but those that cannot be read (of a newer format, of another user), which are named."""
     for run in list_runs(folder):
         try:
-            yield read_overview(run)
+            yield read_cached(run) or look_at(run).as_json()
         except (UsageError, OSError) as error:
             warn(f"{run.run_id}: {error}")
+
+
+def _reason(overview: dict[str, Any]) -> str:
+    """What went wrong with a run, or holds its delivery up."""
+    held_up = (one["problem"] for one in overview["trackers"].values() if one["pending"] and one["problem"])
+    return overview["error"] or next(held_up, "")
 
 
 def _print_new(directory: RunDirectory, printed: dict[Path, int]) -> None:
@@ -117,4 +172,6 @@ def _lines(overview: dict[str, Any]) -> Iterator[str]:
 def _shown(key: str, value: Any) -> str:
     if key in ("started", "ended"):
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value / 1000)) if value else ""
+    if key == "reason" and len(value) > REASON_WIDTH:
+        return f"{value[: REASON_WIDTH - 1]}…"
     return str(value)

@@ -155,6 +155,19 @@ def look_at(directory: RunDirectory) -> RunState:
     return state
 
 
+def await_verdict(directory: RunDirectory) -> RunState:
+    """Look until each process elsewhere has given a sign of life or is written down as lost: at most a lease."""
+    watch = Watch(directory)
+    try:
+        state = watch.look(seconds=0.0)
+        seen = {file: one.records for file, one in state.deciding().items()}
+        while any(one.is_away and one.records == seen.get(file) for file, one in state.deciding().items()):
+            state = watch.look(seconds=_POLL_SECONDS)
+    finally:
+        watch.close()
+    return state
+
+
 def _is_running(launcher: ProcessState) -> bool:
     return not launcher.dead and launcher.process is not None and launcher.process.is_alive()
 

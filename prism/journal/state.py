@@ -114,7 +114,10 @@ class RunState:
             },
             "pending": self.pending,
             "warnings": self.warnings,
-            "damage": [f"{d.file}, byte {d.offset}: {d.reason} ({d.size} bytes)" for d in self.damage],
+            "damage": [
+                *(f"{d.file}, byte {d.offset}: {d.reason} ({d.size} bytes)" for d in self.damage),
+                *(f"{path.parent.name}/{path.name} is no file" for path in self.directory.strange_entries()),
+            ],
         }
 
 
@@ -165,12 +168,17 @@ def write_run_summary(state: RunState) -> None:
         write_whole(state.directory.summary, json.dumps(summary, ensure_ascii=False) + "\n")
 
 
-def read_overview(directory: RunDirectory) -> dict[str, Any]:
-    """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
+def read_cached(directory: RunDirectory) -> dict[str, Any] | None:
+    """`RunState.as_json` of a run that has ended, from `run.json`; None when the journal has more to say."""
     summary = read_summary(directory)
     if summary.get("status") in TERMINAL and summary.get("derived_from") == measure(directory):
         return summary
-    return read_state(directory).as_json()
+    return None
+
+
+def read_overview(directory: RunDirectory) -> dict[str, Any]:
+    """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
+    return read_cached(directory) or read_state(directory).as_json()
 
 
 def measure(directory: RunDirectory) -> dict[str, int]:
