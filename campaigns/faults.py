@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 
 from campaigns.ledger import Tally, p99, tally_mlflow, tally_prism
 from campaigns.names import NAME, HostName
-from campaigns.project import Training, new_project, prism, train
+from campaigns.project import Asked, Training, new_project, prism, train
 from campaigns.proxy import KINDS, STALL_SECONDS, FaultProxy
 from campaigns.report import campaign_arguments, publish, tell
 from campaigns.stage import Stage, staged
@@ -110,17 +110,8 @@ def _train_all(project: Path, plan: Plan, line: Line) -> list[Training]:
             label, seed = f"{plan.way}-{number}", plan.seed * 100_000 + number
             file = project / f"{label}.bin"
             file.write_bytes(content_of(seed))
-            options = ("--steps", str(plan.steps), "--file", str(file))
-            one = train(
-                project,
-                way=plan.way,
-                seed=seed,
-                label=label,
-                options=options,
-                environment=environment,
-                before=line.before,
-            )
-            batch.append(one)
+            asked = Asked(plan.way, seed, label, ("--steps", str(plan.steps), "--file", str(file)))
+            batch.append(train(project, asked, environment=environment, before=line.before))
         for one in batch:
             try:
                 one.process.wait(plan.patience)
