@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from prism.errors import EnvironmentUnfit, PrismError, UsageError
 from prism.journal.directory import RunDirectory, runs_folder
 from prism.journal.identity import ProcessIdentity, new_run_id
+from prism.journal.records import read_journal
+from prism.journal.state import read_state
+from prism.launch.membership import membership
+from prism.launch.topology import detect
 from prism.project import Project
 from prism.runs.beginning import begin_run, keep_origin
 from prism.runs.resuming import next_attempt
 
 PATIENCE_SECONDS = 60.0
+_FIRST_RECORD = 1 << 16  # bytes that surely hold it
 
 
 @frozen
@@ -46,9 +53,19 @@ def join_foreign_launch(
     elif nodes == 1:
         return None
     _check_identity(environ, nodes=nodes)
-    key = environ.get("PRISM_RUN_ID") or _launcher_key()
-    place = _claimed(project, key, run_id=environ.get("PRISM_RUN_ID") or new_run_id(), resume=resume)
-    return Place(place.directory, place.attempt + int(environ.get("TORCHELASTIC_RESTART_COUNT", 0)))
+    named, restarts = environ.get("PRISM_RUN_ID", ""), int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    rank = _first_rank(environ)
+    if resume is not None and named == resume.run_id:  # the id of the run is no new name for this launch
+        settle = partial(_resumed, project, resume, rank=rank)
+        place = _claimed(project, f"{named}-{_launcher_key()}", settle=settle)
+        return Place(place.directory, place.attempt + restarts)
+    place = _claimed(
+        project, named or _launcher_key(), settle=partial(_begun, project, named or new_run_id(), resume=resume)
+    )
+    place = Place(place.directory, place.attempt + restarts)
+    if named:
+        _check_new(place, named, rank=rank)
+    return place
 
 
 def _check_identity(environ: Mapping[str, str], *, nodes: int) -> None:
@@ -67,22 +84,69 @@ def _launcher_key() -> str:
     return parent.key()
 
 
-def _claimed(project: Project, key: str, *, run_id: str, resume: RunDirectory | None) -> Place:
-    """The place that the first process of the launch settles for all."""
+def _first_rank(environ: Mapping[str, str]) -> int:
+    """The rank of this process, or of the first worker that it is going to start on its node."""
+    if "LOCAL_RANK" in environ:
+        return membership(environ).rank
+    topology = detect(environ, processes=None)
+    return topology.node_rank * topology.processes
+
+
+def _claimed(project: Project, key: str, *, settle: Callable[[], Place]) -> Place:
+    """The place that the first process to claim `key` settles for all that share it."""
     folder = runs_folder(project.config.project)
     claim = folder / ".launch" / key
     if not _is_first(claim):
         settled, attempt = _answer(claim).split()
         return Place(RunDirectory(folder.absolute() / settled), int(attempt))
     try:
-        place = Place(resume, next_attempt(resume)) if resume else Place(begin_run(project, run_id=run_id))
-        if resume:
-            keep_origin(resume, project, attempt=place.attempt)
+        place = settle()
     except PrismError:
         claim.unlink()
         raise
     claim.write_text(f"{place.directory.run_id} {place.attempt}\n", encoding="ascii")
     return place
+
+
+def _begun(project: Project, run_id: str, *, resume: RunDirectory | None) -> Place:
+    """A new run, or the next attempt of `resume`."""
+    if resume is None:
+        return Place(begin_run(project, run_id=run_id))
+    place = Place(resume, next_attempt(resume))
+    keep_origin(resume, project, attempt=place.attempt)
+    return place
+
+
+def _resumed(project: Project, resume: RunDirectory, *, rank: int) -> Place:
+    """The attempt of `resume` that the ranks of this launch make, settled on each node by itself.
+
+    It is the one that others have begun and in which this rank is still missing, else the next.
+    """
+    state = read_state(resume)
+    present = {path.stem: _start_of(path) for path in resume.journal.glob(f"a{state.attempts}-rank*.jsonl")}
+    world_size = max((int(start.get("world_size", 1)) for start in present.values()), default=1)
+    is_forming = state.status == "RUNNING" or (state.status == "FINISHED" and len(present) < world_size)
+    if state.attempts > 1 and is_forming and f"a{state.attempts}-rank{rank}" not in present:
+        return Place(resume, state.attempts)
+    return _begun(project, resume.run_id, resume=resume)
+
+
+def _check_new(place: Place, named: str, *, rank: int) -> None:
+    """Raise `UsageError` when this attempt has had a process of this rank already, which was of another launch."""
+    path = place.directory.journal / f"a{place.attempt}-rank{rank}.jsonl"
+    start = _start_of(path) if path.is_file() else {}
+    process = ProcessIdentity.load(start["process"]) if start else None
+    if process is not None and not (process.is_here() and process.is_alive()):
+        raise UsageError(
+            f"PRISM_RUN_ID={named} has been launched before",
+            hint=f"give every launch a PRISM_RUN_ID of its own; `--resume {named}` goes on with that run",
+        )
+
+
+def _start_of(path: Path) -> Mapping[str, Any]:
+    """What a journal file's first record says; nothing when that is not there yet."""
+    records = read_journal(path, limit=_FIRST_RECORD).records
+    return records[0].data if records and records[0].kind == "start" else {}
 
 
 def _is_first(claim: Path) -> bool:

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from prism.errors import UsageError
+from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity
+from prism.journal.opening import open_journal
+from prism.journal.writer import JournalWriter
 from prism.project import Project, open_project
 from prism.runs.foreign import join_foreign_launch
 
@@ -30,6 +34,71 @@ def test_several_nodes_need_a_name_in_common(project: Project, environ: dict[str
     named = {**environ, "PRISM_RUN_ID": "20260101-000000-aaaaaa"}
     places = [join_foreign_launch(project, named, nodes=nodes) for _ in range(2)]
     assert {place.directory.run_id for place in places if place} == {"20260101-000000-aaaaaa"}
+
+
+def write_worker(directory: RunDirectory, stem: str, *, world_size: int = 2, status: str = "") -> None:
+    """The journal of a worker that has died, or has ended with `status`."""
+    writer = JournalWriter(directory.journal / f"{stem}.jsonl")
+    dead = {**ProcessIdentity.mine().dump(), "started": 1}
+    writer.write("start", {"format": 1, "role": "worker", "process": dead, "world_size": world_size})
+    if status:
+        writer.write("end", {"status": status, "exit_code": 0, "error": ""})
+    writer.close()
+
+
+def named(rank: int, run_id: str = "20260101-000000-aaaaaa", **more: str) -> dict[str, str]:
+    return {
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "PRISM_RUN_ID": run_id,
+        **more,
+    }
+
+
+def test_a_name_that_was_launched_before_is_refused(project: Project) -> None:
+    first = join_foreign_launch(project, named(0))
+    assert first is not None
+    write_worker(first.directory, "a1-rank0", status="FINISHED")
+    late = join_foreign_launch(project, named(1))  # the other rank of the same launch, that was slow
+    assert late == first
+    with pytest.raises(UsageError, match="launched before"):
+        join_foreign_launch(project, named(0))
+    again = join_foreign_launch(project, named(0, TORCHELASTIC_RESTART_COUNT="1"))
+    assert again and again.attempt == 2
+
+
+@pytest.mark.parametrize("status", ["FAILED", ""])
+def test_nodes_that_resume_a_run_by_its_own_name_make_one_attempt(
+    project: Project, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = join_foreign_launch(project, named(0))
+    assert first is not None
+    directory = first.directory
+    for rank in (0, 1):
+        write_worker(directory, f"a1-rank{rank}", status=status)
+    keys = iter(["node0", "node1", "node0", "next0"])
+    monkeypatch.setattr("prism.runs.foreign._launcher_key", lambda: next(keys))
+    zero = join_foreign_launch(project, named(0), resume=directory)
+    assert zero and zero.attempt == 2
+    open_journal(directory, "a2-rank0", role="worker", facts={"world_size": 2})  # it runs by now
+    one = join_foreign_launch(project, named(1), resume=directory)
+    assert one == zero  # and not "still running"
+    restarted = join_foreign_launch(project, named(0, TORCHELASTIC_RESTART_COUNT="1"), resume=directory)
+    assert restarted and restarted.attempt == 3
+    with pytest.raises(UsageError, match="still running"):
+        join_foreign_launch(project, named(0), resume=directory)
+
+
+def test_a_rank_that_comes_when_the_others_are_done_still_belongs_to_their_attempt(project: Project) -> None:
+    first = join_foreign_launch(project, named(0))
+    assert first is not None
+    for stem, status in (("a1-rank0", "FAILED"), ("a1-rank1", "KILLED"), ("a2-rank0", "FINISHED")):
+        write_worker(first.directory, stem, status=status)
+    place = join_foreign_launch(project, named(1), resume=first.directory)
+    assert place and place.attempt == 2
+    write_worker(first.directory, "a2-rank1", status="FINISHED")
 
 
 def test_workers_of_one_parent_are_one_launch_and_a_restart_is_an_attempt(project: Project) -> None:
