@@ -122,11 +122,16 @@ def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
     return Unreachable(message, hint=_hint(error, location))
 
 
+def is_gone(error: Exception) -> bool:
+    """Whether it says that the run is deleted in MLflow."""
+    return bool(_GONE.search(str(error)))
+
+
 def _is_final(error: Exception) -> bool:
     """Whether it is about the content itself."""
     if _status(error) not in _FINAL or _is_local(error):
         return False
-    return not _GONE.search(str(error)) and not _MOMENTARY.search(str(error))
+    return not is_gone(error) and not _MOMENTARY.search(str(error))
 
 
 def _said(error: Exception) -> str:
@@ -147,7 +152,7 @@ def _hint(error: Exception, location: Location) -> str:
         return f"back the database up, then: mlflow db upgrade {location.shown}"
     if _is_local(error):
         return "check the space and the permissions there"
-    if _GONE.search(str(error)):
+    if is_gone(error):
         return "it was deleted in MLflow; restore it there, or keep this run in its journal"
     return "is the server running? is ml.tracking_uri right?" if location.is_server else ""
 

@@ -18,7 +18,9 @@ MAX_TAG = 8000
 _UNFIT = re.compile(r"[^\w\-. :/]")
 _UNFIT_FILE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\?#%:*\"<>|;]")
 _READABLE = 180
-_OURS = re.compile(r"prism\.(run_id|position|name|nonfinite|changed|uploaded|file|dataset|model)(\.|$)")
+_OURS = re.compile(
+    r"prism\.(run_id|made|superseded_by|position|name|nonfinite|changed|uploaded|file|dataset|model)(\.|$)"
+)
 
 
 def stored_name(name: str) -> str:

@@ -1,35 +1,75 @@
-"""Finding a Prism run in MLflow, or making it there: never a second one."""
+"""Finding a Prism run in MLflow, or making it there; of two that were made, one stays.
+
+MLflow makes a run each time it is asked to: when its reply is lost, or two processes ask at once, there
+are two. Whoever made one looks again, and all agree on the one that has something in it, else on the
+one made first; the others are deleted, with a tag that says which run stands for them.
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
+import time
 
 from mlflow.entities import Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from prism.errors import EnvironmentUnfit
+from prism.errors import EnvironmentUnfit, Unreachable
 from prism.protocols import TrackedRun
 from prism_mlflow.connection import Connection
 from prism_mlflow.location import Location
 from prism_mlflow.naming import MAX_TAG, cut, text
 
 RUN_ID = "prism.run_id"
+_MADE = "prism.made"  # when, in ns since the epoch, by the clock of who made it
+_INSTEAD = "prism.superseded_by"
 
 
 def open_run(connection: Connection, run: TrackedRun) -> tuple[Run, bool]:
     """MLflow's run with our run's id in its tag, and whether it was made now.
 
-    Raises `EnvironmentUnfit` when the experiment or the run was deleted in MLflow.
+    Raises `EnvironmentUnfit` when the experiment or the run was deleted in MLflow, `Unreachable` when a
+    part of the run comes before the run itself is there.
     """
     with connection.reach(f"open the run {run.ref.run_id}") as client:
         known = _known_run(client, run)
         if known is not None:
             return known, False
         experiment = _experiment(client, run, artifacts=connection.location.artifacts)
-        found = _search(client, experiment, run_id=run.ref.run_id)
-        return (found, False) if found is not None else (_create(client, experiment, run), True)
+        found = settle(client, experiment.experiment_id, run_id=run.ref.run_id)
+        if found is not None:
+            return found, False
+        if run.part:
+            shown = connection.location.shown
+            raise Unreachable(f"the run {run.ref.run_id} is not in MLflow at {shown} yet: its first node makes it")
+        made = _create(client, experiment, run)
+        stays = settle(client, experiment.experiment_id, run_id=run.ref.run_id) or made
+        return stays, stays.info.run_id == made.info.run_id
+
+
+def settle(client: MlflowClient, experiment_id: str, *, run_id: str, keep: str = "") -> Run | None:
+    """The one run of the experiment with our run's id, None if there is none; further ones are deleted.
+
+    `keep` is the MLflow id of one that surely stays. Raises `EnvironmentUnfit` when all were deleted by someone else.
+    """
+    query = f"tags.`{RUN_ID}` = '{run_id}'"
+    found = list(client.search_runs([experiment_id], query, run_view_type=ViewType.ALL))
+    alive = sorted((run for run in found if run.info.lifecycle_stage == "active"), key=_precedence)
+    if not alive:
+        return _alive(found[0]) if found else None
+    stays = next((run for run in alive if run.info.run_id == keep), alive[0])
+    for run in alive:
+        if run is not stays:
+            client.set_tag(run.info.run_id, _INSTEAD, stays.info.run_id)
+            client.delete_tag(run.info.run_id, RUN_ID)
+            client.delete_run(run.info.run_id)
+    return stays
+
+
+def replacement(client: MlflowClient, mlflow_id: str) -> str:
+    """The MLflow id of the run that stands for this one, "" if it stands for itself."""
+    return str(client.get_run(mlflow_id).data.tags.get(_INSTEAD, ""))
 
 
 def run_url(location: Location, run: Run) -> str:
@@ -73,11 +113,10 @@ def _experiment(client: MlflowClient, run: TrackedRun, *, artifacts: str) -> Exp
     return found
 
 
-def _search(client: MlflowClient, experiment: Experiment, *, run_id: str) -> Run | None:
-    query = f"tags.`{RUN_ID}` = '{run_id}'"
-    found = list(client.search_runs([experiment.experiment_id], query, run_view_type=ViewType.ALL))
-    # should two be there, everyone must take the same
-    return _alive(min(found, key=lambda run: (run.info.start_time, run.info.run_id))) if found else None
+def _precedence(run: Run) -> tuple[bool, int, str]:
+    is_empty = not (run.data.metrics or run.data.params)
+    made = run.data.tags.get(_MADE, "0")
+    return is_empty, int(made) if made.isdigit() else 0, run.info.run_id
 
 
 def _alive(run: Run) -> Run:
@@ -92,6 +131,7 @@ def _alive(run: Run) -> Run:
 def _create(client: MlflowClient, experiment: Experiment, run: TrackedRun) -> Run:
     tags = {
         RUN_ID: run.ref.run_id,
+        _MADE: str(time.time_ns()),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": text(run.project),

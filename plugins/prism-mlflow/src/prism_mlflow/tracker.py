@@ -11,16 +11,15 @@ from mlflow.exceptions import MlflowException
 from prism.errors import Unreachable
 from prism.protocols import Record, TrackedRun, TrackerRun
 from prism_mlflow.batches import MAX_METRICS, Batch, Entity, cut_batches
-from prism_mlflow.connection import Connection
+from prism_mlflow.connection import Connection, is_gone
 from prism_mlflow.naming import MAX_TAG, cut, own_tag
 from prism_mlflow.options import TrackerOptions
+from prism_mlflow.positions import position_in, position_tags
 from prism_mlflow.projection import File, Projection, project
-from prism_mlflow.runs import open_run, run_tags, run_url
+from prism_mlflow.runs import open_run, replacement, run_tags, run_url, settle
 from prism_mlflow.system import SystemMetrics
 from prism_mlflow.uploads import NOTED_SIZE, put_text, sha256_of, upload
 
-_POSITION = "prism.position"
-_POSITION_FILES = 60  # journal files whose names and numbers surely fit in one tag
 _FEWEST_POINTS = 50
 
 
@@ -34,7 +33,10 @@ class MlflowTracker:
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self._options = options or TrackerOptions()
         self._connection: Connection | None = None
+        self._run: TrackedRun | None = None
+        self._experiment_id = ""
         self._mlflow_id = ""
+        self._delivered: dict[str, int] = {}
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._points = MAX_METRICS
@@ -43,29 +45,36 @@ class MlflowTracker:
     def open(self, run: TrackedRun) -> TrackerRun:
         """Find MLflow's run by the tag `prism.run_id`, or make it; upload the run's resolved configuration.
 
-        Raises `Unreachable`, and `EnvironmentUnfit` when experiment or run were deleted in MLflow.
+        A part of a run is never made, and brings no configuration. Raises `Unreachable`, and
+        `EnvironmentUnfit` when experiment or run were deleted in MLflow.
         """
         connection = Connection.of(run.project, settings=run.settings, timeout=self._options.timeout)
         found, _ = open_run(connection, run)
-        self._connection, self._mlflow_id = connection, found.info.run_id
+        self._connection, self._run = connection, run
+        self._mlflow_id, self._experiment_id = found.info.run_id, found.info.experiment_id
         self._params, self._tags = dict(found.data.params), dict(found.data.tags)
+        self._delivered = position_in(self._tags, part=run.part)
         configuration = run.ref.directory / "config.yaml"
-        if configuration.is_file():
+        if configuration.is_file() and not run.part:
             self._upload(File("config.yaml", configuration, sha256_of(configuration)), noted_from=0)
         return TrackerRun(id=self._mlflow_id, url=run_url(connection.location, found))
 
     def position(self) -> Mapping[str, int]:
         """Journal file → number of its last record delivered, from the run's tags."""
         with self._opened.reach("read the position") as client:
-            tags = client.get_run(self._mlflow_id).data.tags
-        found: dict[str, int] = {}
-        for name, value in tags.items():
-            if name == _POSITION or name.startswith(f"{_POSITION}."):
-                found.update(json.loads(value))
-        return found
+            return position_in(client.get_run(self._mlflow_id).data.tags, part=self._part)
 
     def deliver(self, records: Sequence[Record], position: Mapping[str, int]) -> None:
         """Bring the records there, files first, and keep `position` with the last batch."""
+        try:
+            self._bring(records, position)
+        except Unreachable as error:
+            if not is_gone(error) or not self._move():
+                raise
+            self._bring(records, position)
+        self._delivered = dict(position)
+
+    def _bring(self, records: Sequence[Record], position: Mapping[str, int]) -> None:
         projection = project(records)
         for name, content in projection.texts.items():
             put_text(self._opened, self._mlflow_id, content=content, name=name)
@@ -78,12 +87,19 @@ class MlflowTracker:
             self._send(batch)
 
     def close(self, status: str, ended: int) -> None:
-        """Set the status, and the end in ms; RUNNING opens a run again (MLflow keeps its earlier end)."""
+        """Set the status, and the end in ms; RUNNING opens a run again (MLflow keeps its earlier end).
+
+        A part of a run leaves the status alone.
+        """
+        if self._part:
+            return
         with self._opened.reach(f"set the status {status}") as client:
             if status == "RUNNING":
                 client.update_run(self._mlflow_id, status=status)
             else:
                 client.set_terminated(self._mlflow_id, status=status, end_time=ended)
+            # a run that MLflow was asked for long ago, and made after we had asked again
+            settle(client, self._experiment_id, run_id=self._tracked.ref.run_id, keep=self._mlflow_id)
 
     def system_metrics(self) -> dict[str, float]:
         """What MLflow samples of this machine now: CPU, memory, disk, network, GPU if there is one."""
@@ -91,11 +107,34 @@ class MlflowTracker:
             self._system = SystemMetrics()
         return self._system.sample()
 
+    def _move(self) -> bool:
+        """Go over to the run that was kept in place of ours, if it has all that ours was given."""
+        with self._opened.reach("look for the run that was kept") as client:
+            kept = replacement(client, self._mlflow_id)
+            if not kept:
+                return False
+            data = client.get_run(kept).data
+        theirs = position_in(data.tags, part=self._part)
+        if any(theirs.get(file, 0) < number for file, number in self._delivered.items()):
+            return False  # whoever opens it next begins where it is
+        self._mlflow_id, self._params, self._tags = kept, dict(data.params), dict(data.tags)
+        return True
+
     @property
     def _opened(self) -> Connection:
         if self._connection is None:
             raise RuntimeError("open() comes first")
         return self._connection
+
+    @property
+    def _tracked(self) -> TrackedRun:
+        if self._run is None:
+            raise RuntimeError("open() comes first")
+        return self._run
+
+    @property
+    def _part(self) -> str:
+        return self._tracked.part
 
     def _entities(self, projection: Projection, position: Mapping[str, int]) -> Iterator[Entity]:
         """Everything for `log_batch`, the position last."""
@@ -104,7 +143,7 @@ class MlflowTracker:
         yield from projection.metrics
         tags = projection.tags | projection.own | self._changed(projection.params) | self._nonfinite(projection)
         yield from run_tags({name: value for name, value in tags.items() if self._tags.get(name) != value})
-        yield from run_tags(_position_tags(position))
+        yield from run_tags(position_tags(position, part=self._part))
 
     def _changed(self, params: Mapping[str, str]) -> dict[str, str]:
         """Tags for parameters that MLflow already has with another value: it refuses the second."""
@@ -165,10 +204,3 @@ class MlflowTracker:
             client.set_tag(self._mlflow_id, noted, file.sha256)
         self._tags[noted] = file.sha256
         return {}
-
-
-def _position_tags(position: Mapping[str, int]) -> dict[str, str]:
-    """The position in as many tags as it takes, each within MLflow's limit for one."""
-    files = sorted(position.items())
-    parts = [dict(files[start : start + _POSITION_FILES]) for start in range(0, len(files), _POSITION_FILES)]
-    return {_POSITION if not number else f"{_POSITION}.{number}": json.dumps(part) for number, part in enumerate(parts)}
