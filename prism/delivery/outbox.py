@@ -80,6 +80,8 @@ class Outbox:
         """Set the first of the waiting records aside; calls stay in order, so those behind a call wait with it."""
         self.held[record.file, record.seq] = record
         self.done((record,))
+        for later in self._waiting:
+            self._replace_held(later)
         if record.kind == "call":
             self.held.update({(one.file, one.seq): one for one in self._waiting if one.kind == "call"})
             self._waiting = deque(one for one in self._waiting if one.kind != "call")
