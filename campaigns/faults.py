@@ -3,6 +3,7 @@
 `python -m campaigns.faults --trials 20 --seed 0`: for each kind that many trainings (4 s, 40 steps of 5 points a
 second, a file) through a proxy that spoils three requests in ten, while they train and while `prism sync` is called.
 Then the faults end and `prism sync` is called again. A stall lasts 60 s, and its request is carried out after that.
+Two more kinds: `create_reply_lost`, each run's `runs/create` once, and `mixed`, all that a proxy can do in one line.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from campaigns.proxy import KINDS, STALL_SECONDS, FaultProxy
 from campaigns.report import campaign_arguments, publish, tell
 from campaigns.stage import Stage, staged
 
-ALL_KINDS = (*KINDS, "dns", "create_reply_lost")
+ALL_KINDS = (*KINDS, "dns", "create_reply_lost", "mixed")
 SHARE = 0.3
 
 
@@ -81,7 +82,7 @@ def run_kind(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
                 _sync(project, line)  # under fire: what it cannot do now is done below
         proxy.clear()
         failed = _finish(project, line) if plan.way == "prism" else 0
-        if plan.kind == "stall":
+        if plan.kind in ("stall", "mixed"):
             time.sleep(plan.stall)  # the stalled requests are carried out until then
         tally = _tally(stage.client, plan, trainings)
         seconds = [
@@ -96,8 +97,10 @@ def _begin_faults(line: Line, plan: Plan, faults: ExitStack) -> None:
     elif plan.kind == "create_reply_lost":
         line.proxy.fault("reply_lost", path="runs/create", times=plan.trials)
     else:
-        seconds = {"stall": plan.stall, "drip": 0.2}.get(plan.kind)
-        line.proxy.fault(plan.kind, share=plan.share, seconds=seconds)
+        kinds = KINDS if plan.kind == "mixed" else (plan.kind,)
+        for kind in kinds:
+            seconds = {"stall": plan.stall, "drip": 0.2}.get(kind)
+            line.proxy.fault(kind, share=plan.share / len(kinds), seconds=seconds)
 
 
 def _train_all(project: Path, plan: Plan, line: Line) -> list[Training]:

@@ -1,0 +1,95 @@
+"""A small seeded share of each campaign: nothing lost, nothing doubled, and the status is true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mlflow")
+pytest.importorskip("psutil")
+
+from campaigns import faults, kill, ledger, never_back, outage, status, sync_kills
+from campaigns.loop import values
+from campaigns.names import HostName
+from campaigns.servers import MlflowServer
+from campaigns.stage import Stage
+
+SEED = 11
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, mlflow_server: MlflowServer) -> Stage:
+    print(f"seed {SEED}")
+    return Stage(tmp_path, mlflow_server)
+
+
+def test_kills_at_random_moments(stage: Stage) -> None:
+    tally, failed_syncs = kill.run_trials(stage, trials=6, seed=SEED, at_once=3)
+    assert tally.is_clean and failed_syncs == 0, tally
+    assert tally.trials == 6 and tally.acknowledged > 0
+
+
+def test_all_kinds_of_faults_in_one_line(stage: Stage) -> None:
+    plan = faults.Plan("mixed", trials=3, seed=SEED, steps=80, share=0.5, stall=6.0, timeout=2.0, at_once=3)
+    tally, more = faults.run_kind(stage, plan)
+    assert tally.is_clean, tally
+    assert more["faults"] >= 5 and tally.acknowledged == tally.stored == 3 * 80 * 5
+
+
+def test_the_reply_to_create_run_is_lost(stage: Stage) -> None:
+    plan = faults.Plan("create_reply_lost", trials=2, seed=SEED, steps=20, timeout=2.0)
+    tally, more = faults.run_kind(stage, plan)
+    assert tally.is_clean and more["faults"] == 2, tally
+
+
+def test_a_name_that_does_not_always_resolve(stage: Stage) -> None:
+    if not HostName(stage.folder).is_possible():
+        pytest.skip("needs a mount namespace")
+    tally, more = faults.run_kind(stage, faults.Plan("dns", trials=1, seed=SEED, steps=80, timeout=2.0))
+    assert tally.is_clean and more["faults"] >= 1, tally
+
+
+def test_an_outage_in_mid_run(stage: Stage) -> None:
+    tally, more = outage.run_trial(stage, outage.Plan(5.0, SEED, before=2.0, after=2.0))
+    assert tally.is_clean, tally
+    assert more["late_s"] < 5  # the training was not held up
+
+
+def test_a_server_that_never_comes_back(stage: Stage) -> None:
+    tally, _ = never_back.run_trial(stage, seed=SEED, steps=40)
+    assert tally.is_clean, tally
+
+
+def test_syncs_that_are_killed_and_four_at_once(stage: Stage) -> None:
+    tally = sync_kills.run_trials(stage, kills=3, seed=SEED, kills_a_run=3)
+    assert tally.is_clean, tally
+    assert tally.stored == tally.acknowledged == sync_kills.STEPS * 5
+
+
+def test_nodes_that_are_lost_stopped_or_killed(stage: Stage) -> None:
+    if not status.is_possible():
+        pytest.skip("needs a pid namespace")
+    lost = status.lost_nodes(stage, trials=2, seed=SEED, at_once=2, lease=4.0)
+    stopped = status.stopped_nodes(stage, trials=1, seed=SEED, lease=4.0)
+    assert lost.is_clean and stopped.is_clean, (lost, stopped)
+
+
+def test_the_ledger_finds_what_is_lost_and_what_is_doubled(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    client = Stage(tmp_path, mlflow_server).client
+    experiment = client.create_experiment("ledger")
+    for _ in range(2):
+        run = client.create_run(experiment, tags={ledger.RUN_TAG: "a-run"})
+    for step in (0, 2, 2):
+        for name, value in values(SEED, step).items():
+            client.log_metric(run.info.run_id, name, value, step=step)
+    client.log_metric(run.info.run_id, "m0", 7.0, step=0)
+    (tmp_path / "notes").write_text("run a-run\n0\n1\n2\n3")
+    noted = ledger.read_acknowledged(tmp_path / "notes")
+    assert noted == ledger.Acknowledged("a-run", (0, 1, 2), worked=False)
+    found = ledger.tally_prism(client, seed=SEED, noted=noted)
+    assert (found.extra_runs, found.open_runs) == (1, 2) and not found.is_clean
+    points = ledger.tally_points(client, client.get_run(run.info.run_id), seed=SEED, noted=noted)
+    assert (points.acknowledged, points.lost, points.wrong) == (15, 5, 1)
+    assert points.doubled >= 1
