@@ -11,10 +11,14 @@ from typing import Any
 from attrs import frozen
 
 from prism.config import Configuration, Launcher, Named, compose, load, locate_config, peek_plugins
+from prism.config.credentials import CREDENTIAL_VARIABLES, TRACKING_VARIABLE
 from prism.config.document import Node
 from prism.plugins import Plugins
 
-TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+OUTER_VARIABLE = "PRISM_OUTER_TRACKING_URI"
+JOURNAL_SCHEME = "prism-journal:"
+"""What begins the address that stands in `TRACKING_VARIABLE` inside a run: no server, so a run that is begun from
+within another one takes what stood there before, from `OUTER_VARIABLE`."""
 
 
 @frozen
@@ -72,9 +76,27 @@ def as_overrides(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _with_tracking_uri(environ: Mapping[str, str], tree: Node) -> Mapping[str, str]:
-    """The environment, with MLflow's own variable standing in where the configuration names no address."""
+    """The environment, with MLflow's own variables standing in where the configuration names no address or user."""
+    stand_ins: dict[str, str] = {}
+    address = environ.get(TRACKING_VARIABLE, "")
+    if address.startswith(JOURNAL_SCHEME):
+        address = environ.get(OUTER_VARIABLE, "")
+    if address and _given(tree, "tracking_uri") is None:
+        stand_ins["PRISM__ML__TRACKING_URI"] = _literal(address)
+    username, password = (environ.get(name, "") for name in CREDENTIAL_VARIABLES)
+    if username and password and _given(tree, "security") is None:
+        stand_ins["PRISM__ML__SECURITY__ENABLED"] = "true"
+        stand_ins["PRISM__ML__SECURITY__USERNAME"] = json.dumps(_literal(username))
+        stand_ins["PRISM__ML__SECURITY__PASSWORD"] = password  # a secret is taken as it is
+    return {**environ, **stand_ins} if stand_ins else environ
+
+
+def _given(tree: Node, key: str) -> Any:
+    """What the configuration itself says at `ml.<key>`, or None."""
     ml = tree.value.get("ml") if isinstance(tree.value, dict) else None
-    named = ml.value.get("tracking_uri") if ml is not None and isinstance(ml.value, dict) else None
-    if environ.get(TRACKING_VARIABLE) and (named is None or named.value is None):
-        return {**environ, "PRISM__ML__TRACKING_URI": environ[TRACKING_VARIABLE].replace("${", "$${")}
-    return environ
+    named = ml.value.get(key) if ml is not None and isinstance(ml.value, dict) else None
+    return None if named is None else named.value
+
+
+def _literal(text: str) -> str:
+    return text.replace("${", "$${")

@@ -21,7 +21,8 @@ class Provider:
 
     `inside` (trackers only) names a function in a light module that is called with the `Run` in
     every process that enters a run of a configuration which names this tracker, before any user
-    code: there the tracker's own library can be told to speak to the journal.
+    code: there the tracker's own library can be told to speak to the journal. It returns what undoes
+    that when the run has ended and the process goes on, or None.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Provider:
         """The options class, or None when this provider takes no options."""
         return _load(self, self.options) if self.options else None
 
-    def load_inside(self) -> Callable[[Any], None] | None:
+    def load_inside(self) -> Callable[[Any], Callable[[], None] | None] | None:
         """The function that `inside` names, or None."""
         return _load(self, self.inside) if self.inside else None
 

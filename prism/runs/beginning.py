@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from prism.errors import EnvironmentUnfit
@@ -81,6 +82,21 @@ def enter_attempt(
     journal.keep_alive()
     journal.keep_room()
     return run
+
+
+def enter_trackers(run: Run, project: Project) -> Callable[[], None]:
+    """Let the trackers' own libraries speak to this run's journal in this process, from now on.
+
+    Returns what undoes it when the run has ended and the process goes on. Raises `EnvironmentUnfit` when a tracker
+    that the configuration names cannot load.
+    """
+    stack = ExitStack()
+    for tracker in project.config.trackers:
+        inside = project.plugins.find("tracker", tracker.name).load_inside()
+        leave = inside(run) if inside is not None else None
+        if leave is not None:
+            stack.callback(leave)
+    return stack.close
 
 
 def describe_run(

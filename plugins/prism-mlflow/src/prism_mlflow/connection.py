@@ -20,6 +20,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import MlflowHostCreds
 
 from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
+from prism_mlflow.addresses import registry_address
 from prism_mlflow.artifacts import Artifacts
 from prism_mlflow.bounded import Bounded
 from prism_mlflow.client import Client
@@ -31,7 +32,7 @@ from prism_mlflow.transport import ForeignReplyError, Transport
 DEFAULT_TIMEOUT = 8.0
 _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3transfer")
 _GONE = re.compile(r"must be in the 'active' state")
-_MOMENTARY = re.compile(r"IntegrityError|OperationalError|PendingRollbackError|database is locked")
+_MOMENTARY = re.compile(r"IntegrityError|UniqueViolation|OperationalError|PendingRollbackError|database is locked")
 _FINAL = (400, 409, 413, 422)
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"\[\])]+)")
 _UNPLACEABLE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # a file's name, against those that are there
@@ -84,7 +85,7 @@ class Connection:
     def _connect(self) -> Client:
         for name in ("mlflow.store.db.utils", "alembic"):  # they tell of errors that we tell of, and of every migration
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        registry = attrs.evolve(self.location, uri=os.environ.get("MLFLOW_REGISTRY_URI") or self.location.uri)
+        registry = attrs.evolve(self.location, uri=registry_address(os.environ) or self.location.uri)
         return Client(
             self.location.uri,
             store=self._store(self.location),

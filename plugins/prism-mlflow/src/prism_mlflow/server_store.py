@@ -76,7 +76,11 @@ class ServerRegistryStore(registry_rest.RestStore):
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
-    return {"key": metric.key, "value": _number(metric.value), "timestamp": metric.timestamp, "step": metric.step}
+    point = {"key": metric.key, "value": _number(metric.value), "timestamp": metric.timestamp, "step": metric.step}
+    if metric.model_id or metric.dataset_name:
+        linked = {name: getattr(metric, name) for name in ("model_id", "dataset_name", "dataset_digest", "run_id")}
+        point.update({name: value for name, value in linked.items() if value})
+    return point
 
 
 def _number(value: float) -> float | str:

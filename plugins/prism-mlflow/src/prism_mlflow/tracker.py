@@ -16,6 +16,7 @@ from prism_mlflow.naming import MAX_TAG, cut, own_tag
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.positions import position_in, position_tags
 from prism_mlflow.projection import File, Projection, project
+from prism_mlflow.replay import CALLS, Replay, calls_in
 from prism_mlflow.runs import open_run, replacement, run_tags, run_url, settle
 from prism_mlflow.system import SystemMetrics
 from prism_mlflow.uploads import NOTED_SIZE, put_text, sha256_of, upload
@@ -41,6 +42,7 @@ class MlflowTracker:
         self._tags: dict[str, str] = {}
         self._points = MAX_METRICS
         self._system: SystemMetrics | None = None
+        self._replay: Replay | None = None
 
     def open(self, run: TrackedRun) -> TrackerRun:
         """Find MLflow's run by the tag `prism.run_id`, or make it; upload the run's resolved configuration.
@@ -83,6 +85,9 @@ class MlflowTracker:
         if projection.datasets:
             with self._opened.reach("take the datasets") as client:
                 client.log_inputs(self._mlflow_id, datasets=projection.datasets)
+        if calls := calls_in(records):
+            self._replayed.bring(calls)
+            projection.own[CALLS] = "true"
         for batch in cut_batches(self._entities(projection, position), points=self._points):
             self._send(batch)
 
@@ -100,6 +105,8 @@ class MlflowTracker:
                 client.set_terminated(self._mlflow_id, status=status, end_time=ended)
             # a run that MLflow was asked for long ago, and made after we had asked again
             settle(client, self._experiment_id, run_id=self._tracked.ref.run_id, keep=self._mlflow_id)
+        if CALLS in self._tags and status != "RUNNING":
+            self._replayed.close(status, ended)
 
     def system_metrics(self) -> dict[str, float]:
         """What MLflow samples of this machine now: CPU, memory, disk, network, GPU if there is one."""
@@ -131,6 +138,13 @@ class MlflowTracker:
         if self._run is None:
             raise RuntimeError("open() comes first")
         return self._run
+
+    @property
+    def _replayed(self) -> Replay:
+        """What of the run's calls of MLflow's library is there; begun anew when the run is another one."""
+        if self._replay is None or self._replay.mlflow_id != self._mlflow_id:
+            self._replay = Replay(self._opened, self._tracked, self._mlflow_id, self._experiment_id)
+        return self._replay
 
     @property
     def _part(self) -> str:

@@ -1,0 +1,94 @@
+"""MLflow's autologging for the frameworks that user code imports, each enabled when it is imported.
+
+Never `mlflow.autolog()` for everything: its import hooks can wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import wrapt
+from attrs import define, field
+
+# models are kept by `run.log_model` and `mlflow.<flavor>.log_model`, where the user wants them
+_OPTIONS: Mapping[str, Any] = MappingProxyType({"log_models": False, "silent": True})
+# transformers and others import parts of scikit-learn for themselves; whoever trains with it imports one of these
+_SKLEARN = (
+    *("calibration", "cluster", "compose", "covariance", "cross_decomposition", "decomposition"),
+    *("discriminant_analysis", "dummy", "ensemble", "feature_selection", "gaussian_process", "inspection", "isotonic"),
+    *("kernel_ridge", "linear_model", "mixture", "model_selection", "multiclass", "multioutput", "naive_bayes"),
+    *("neighbors", "neural_network", "pipeline", "semi_supervised", "svm", "tree"),
+)
+_FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sklearn": tuple(f"sklearn.{part}" for part in _SKLEARN),
+        "pytorch": ("lightning.pytorch", "pytorch_lightning"),
+        "tensorflow": ("keras",),
+        "lightgbm": ("lightgbm",),
+        "statsmodels": ("statsmodels.api",),
+        "xgboost": ("xgboost",),
+    }
+)
+
+
+@define
+class Autologging:
+    """Which flavors of MLflow log by themselves in this process, and whether more may come."""
+
+    wanted: bool = False
+    enabled: set[str] = field(factory=set)
+
+    def enable(self, flavor: str, module: Any) -> None:
+        """Enable a flavor, now that `module` is imported, unless more of the framework is still on its way."""
+        library = module.__name__.partition(".")[0]
+        if self.wanted and flavor not in self.enabled and not _is_coming(library, but=module):
+            self.enabled.add(flavor)
+            importlib.import_module(f"mlflow.{flavor}").autolog(**_OPTIONS)
+
+    def disable(self) -> None:
+        """Switch off what was switched on here."""
+        self.wanted = False
+        while self.enabled:
+            importlib.import_module(f"mlflow.{self.enabled.pop()}").autolog(disable=True, silent=True)
+
+
+_here = Autologging()
+
+
+def enable_autologging() -> None:
+    """Enable MLflow's autologging of the frameworks imported already, and of others when they are imported."""
+    _here.wanted = True
+    _watch_imports()
+    for flavor, modules in _FRAMEWORKS.items():
+        for module in (sys.modules[name] for name in modules if name in sys.modules):
+            _here.enable(flavor, module)
+
+
+def disable_autologging() -> None:
+    """Undo `enable_autologging`."""
+    _here.disable()
+
+
+@functools.cache
+def _watch_imports() -> None:
+    for flavor, modules in _FRAMEWORKS.items():
+        for name in (*modules, f"mlflow.{flavor}"):
+            if name not in sys.modules:
+                wrapt.register_post_import_hook(functools.partial(_here.enable, flavor), name)
+
+
+def _is_coming(library: str, *, but: Any) -> bool:
+    """Whether a module of the library, or of MLflow, is being imported just now: its own import ends with a hook too.
+
+    MLflow imports all of scikit-learn to patch it, which must not happen in the middle of an import of it.
+    """
+    names = [name for name in sys.modules if name.startswith((f"{library}.", "mlflow."))]
+    found = (sys.modules.get(name) for name in names)
+    return any(
+        module is not but and getattr(getattr(module, "__spec__", None), "_initializing", False) for module in found
+    )
