@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from prism.errors import Stopped, UsageError
+from prism.errors import DataError, Stopped, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
@@ -22,7 +23,7 @@ from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, publish
 from prism.runs.custom_metrics import CustomMetrics
 from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
-from prism.runs.files import KeptFiles, matching_files
+from prism.runs.files import KeptFiles, contents_of, matching_files
 from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
 from prism.runs.scored_metrics import score_series
@@ -68,7 +69,7 @@ class Run:
         self._owner = owner
         self._on_finish = on_finish
         self._kept = KeptFiles(directory.path, journal.path.stem)
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
@@ -138,9 +139,7 @@ class Run:
         """Keep a file, or every file of a folder, as it is now; `name` is its path among the artifacts."""
         source = Path(path)
         if source.is_dir():
-            for file in sorted(source.rglob("*")):
-                if file.is_file():
-                    self.log_artifact(file, name=f"{name or source.name}/{file.relative_to(source).as_posix()}")
+            self._log_folder(source, name or source.absolute().name)
             return
         name = artifact_name(name or source.name)
         self._keep(name, lambda: self._kept.keep(source, name=name))
@@ -193,7 +192,7 @@ class Run:
         keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
         self.say("dataset", {**keys, "use": use})
         if self.rank == 0:
-            with self._lock, suppress(OSError, ValueError):  # the journal has the digest; a full disk ends no training
+            with self._lock(), suppress(OSError, ValueError):  # the journal has the digest; a full disk ends no training
                 keep_version(self._directory.datasets, version)
 
     @contextmanager
@@ -269,8 +268,8 @@ class Run:
                 error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact
             )
         self._journal.use_room()
-        if self._journal.unrecorded:
-            self.warn(f"{self._journal.unrecorded} records could not be written to {self._journal.path}")
+        if shortfall := self._journal.shortfall():
+            self.warn(shortfall)
         self.status = status
         self.say("end", {"status": status, "exit_code": exit_code, "error": message})
         self._journal.close()
@@ -292,6 +291,10 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.run_id} {self.status}>"
 
+    def _lock(self) -> threading.Lock:
+        """A lock of this process: one that another thread held at a fork would never be let go in the child."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
+
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
         if self.status != "RUNNING" and kind != "end":
@@ -301,12 +304,23 @@ class Run:
         data = self.config.redactor.redact_values(data) if kind not in _EXACT else data
         self._journal.write(kind, {**data, **self._marks} if self._marks and kind in _TOLD_OF_RANKS else data)
 
+    def _log_folder(self, folder: Path, name: str) -> None:
+        contents = contents_of(folder)
+        for file in contents.files:
+            try:
+                self.log_artifact(file, name=f"{name}/{file.relative_to(folder).as_posix()}")
+            except DataError as error:  # gone, or something else by now: the other files are kept all the same
+                self.warn(f"of the folder {folder}: {error.message}")
+        if contents.others:
+            some = ", ".join(map(str, contents.others[:5]))
+            self.warn(f"{len(contents.others)} entries of {folder} are no files and were not logged: {some}")
+
     def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:
         """Record a kept file; one that the disk has no room for is said and not kept, and the work goes on."""
         try:
             facts = keep()
         except OSError as error:
-            self.warn(f"the artifact {name} could not be kept in {self.directory}: {error.strerror}")
+            self.warn(f"the artifact {name} could not be kept in {self.directory}: {error.strerror or error}")
         else:
             self.say("file", facts)
 
