@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from prism.errors import DataError, Stopped, UsageError
+from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
@@ -23,7 +21,7 @@ from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, publish
 from prism.runs.custom_metrics import CustomMetrics
 from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
-from prism.runs.files import KeptFiles, contents_of, matching_files
+from prism.runs.files import KeptFiles, log_folder, matching_files
 from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
 from prism.runs.scored_metrics import score_series
@@ -69,7 +67,6 @@ class Run:
         self._owner = owner
         self._on_finish = on_finish
         self._kept = KeptFiles(directory.path, journal.path.stem)
-        self._locks: dict[int, threading.Lock] = {}
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
@@ -139,7 +136,7 @@ class Run:
         """Keep a file, or every file of a folder, as it is now; `name` is its path among the artifacts."""
         source = Path(path)
         if source.is_dir():
-            self._log_folder(source, name or source.absolute().name)
+            log_folder(source, name or source.absolute().name, log=self.log_artifact, warn=self.warn)
             return
         name = artifact_name(name or source.name)
         self._keep(name, lambda: self._kept.keep(source, name=name))
@@ -192,7 +189,7 @@ class Run:
         keys = {"name": version.name, "version": version.version, "digest": version.digest, "uri": version.uri}
         self.say("dataset", {**keys, "use": use})
         if self.rank == 0:
-            with self._lock(), suppress(OSError, ValueError):  # the journal has the digest; a full disk ends no training
+            with suppress(OSError, ValueError):  # the journal has the digest; a full disk ends no training
                 keep_version(self._directory.datasets, version)
 
     @contextmanager
@@ -291,10 +288,6 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.run_id} {self.status}>"
 
-    def _lock(self) -> threading.Lock:
-        """A lock of this process: one that another thread held at a fork would never be let go in the child."""
-        return self._locks.setdefault(os.getpid(), threading.Lock())
-
     def say(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append a record of any kind (see `docs/reference/journal.md`) to this process's journal."""
         if self.status != "RUNNING" and kind != "end":
@@ -303,17 +296,6 @@ class Run:
             raise UsageError(problem, hint="docs/reference/journal.md has the fields of each kind")
         data = self.config.redactor.redact_values(data) if kind not in _EXACT else data
         self._journal.write(kind, {**data, **self._marks} if self._marks and kind in _TOLD_OF_RANKS else data)
-
-    def _log_folder(self, folder: Path, name: str) -> None:
-        contents = contents_of(folder)
-        for file in contents.files:
-            try:
-                self.log_artifact(file, name=f"{name}/{file.relative_to(folder).as_posix()}")
-            except DataError as error:  # gone, or something else by now: the other files are kept all the same
-                self.warn(f"of the folder {folder}: {error.message}")
-        if contents.others:
-            some = ", ".join(map(str, contents.others[:5]))
-            self.warn(f"{len(contents.others)} entries of {folder} are no files and were not logged: {some}")
 
     def _keep(self, name: str, keep: Callable[[], Mapping[str, Any]]) -> None:
         """Record a kept file; one that the disk has no room for is said and not kept, and the work goes on."""
