@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ from prism.protocols import DatasetFile, DatasetVersion
 
 if TYPE_CHECKING:
     from prism.project import Project
+
+_locks: dict[int, threading.Lock] = {}
+"""One for each process: what another thread held at a fork would never be let go in the child."""
 
 
 @frozen
@@ -48,9 +53,10 @@ def find_dataset(project: Project, name: str) -> Dataset:
 
 def keep_version(file: Path, version: DatasetVersion) -> None:
     """Add a version to a run's `data.json`, beside those that earlier attempts and evaluations have put there."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    kept = {(one["name"], one["digest"]): one for one in (*known, asdict(version))}
-    write_whole(file, json.dumps(list(kept.values()), indent=1) + "\n")
+    with _locks.setdefault(os.getpid(), threading.Lock()):
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+        kept = {(one["name"], one["digest"]): one for one in (*known, asdict(version))}
+        write_whole(file, json.dumps(list(kept.values()), indent=1) + "\n")
 
 
 def _as_path(name: str, folder: Path) -> Dataset:
