@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from prism.errors import PrismError, Stopped
+from prism.runs.threads import ThreadFailed
 
 
 def ending_of(error: BaseException | None) -> tuple[str, int]:
@@ -26,7 +27,8 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
 
 def speaks_for_itself(error: BaseException) -> bool:
     """Whether `prism run` shows the traceback of `error`, so that the log of the output has it."""
-    return isinstance(error, Exception) and not isinstance(error, PrismError)
+    told = isinstance(error, ThreadFailed)  # by Python, when the thread ended
+    return told or (isinstance(error, Exception) and not isinstance(error, PrismError))
 
 
 def summary_of(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from prism.runs.ranks import Alone
 from prism.runs.scored_metrics import score_series
 from prism.runs.series import read_series
 from prism.runs.signals import StopRequest
+from prism.runs.threads import watch_threads
 from prism.runs.values import artifact_name, flatten, whole_step
 from prism.stderr import tell
 
@@ -67,6 +68,7 @@ class Run:
         self._owner = owner
         self._on_finish = on_finish
         self._kept = KeptFiles(directory.path, journal.path.stem)
+        self._threads = watch_threads()
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
@@ -249,12 +251,18 @@ class Run:
         if self._owner == "user":
             self.end(status, error=error)
 
-    def end(self, status: str, *, error: BaseException | None = None, exit_code: int = 0) -> None:
-        """Write the end, sync the journal and close it; for whoever owns the run."""
+    def end(self, status: str, *, error: BaseException | None = None, exit_code: int | None = 0) -> None:
+        """Write the end, sync the journal and close it; for whoever owns the run.
+
+        A run of user code in which an exception has ended a thread is not FINISHED but FAILED. `exit_code`
+        is None where the process does not know it yet.
+        """
         if status not in ("FINISHED", "FAILED", "KILLED"):
             raise UsageError(f"{status!r} is no status a run can end with", hint="FINISHED, FAILED or KILLED")
         if self.status != "RUNNING":
             return
+        if status == "FINISHED" and self._owner == "user" and self._threads.first is not None:
+            status, error = "FAILED", self._threads.first
         if status == "FINISHED" and self.rank == 0:
             self._log_configured_artifacts()
             self._log_scored_metrics()

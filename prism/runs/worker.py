@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from attrs import field, frozen
 
-from prism.errors import EnvironmentUnfit, PrismError, Stopped
+from prism.config.credentials import take_credentials
+from prism.errors import EnvironmentUnfit, PrismError, Stopped, WorkFailed
 from prism.journal.directory import RunDirectory
 from prism.launch.membership import membership
 from prism.project import Project, open_project
-from prism.runs.beginning import describe_run, enter_attempt
+from prism.runs.beginning import describe_run, enter_attempt, enter_trackers
 from prism.runs.ending import ending_of, speaks_for_itself
 from prism.runs.evaluating import evaluate_run, load_questions
 from prism.runs.handle import Run
+from prism.runs.orphans import die_with_launcher
 from prism.runs.signals import StopRequest
 from prism.runs.start import host
+from prism.runs.threads import ThreadFailures, others_are_alive, watch_threads
 from prism.runs.usercode import call_experiment, is_task, load_object, make, parse_target, run_script
 from prism.stderr import tell
 
@@ -129,11 +135,13 @@ def _report(error: BaseException, run: Run, *, debug: bool) -> None:
 
 def _enter(job: WorkerJob, stop: StopRequest) -> tuple[Run, Project]:
     project = open_project(job.file, overrides=job.overrides, off=job.off)
+    take_credentials(project.config, os.environ)  # nothing that the work starts needs them
     directory = RunDirectory(job.directory)
     run = enter_attempt(directory, project=project, attempt=job.attempt, owner="prism", stop=stop)
     if run.rank == 0:
         describe_run(run.say, project, name=job.name, note=job.note, tags=job.tags, target=job.target)
     host(run)
+    enter_trackers(run, project)
     return run, project
 
 
@@ -147,6 +155,10 @@ def main() -> None:
         if isinstance(error, PrismError):
             tell(f"error: {error}\n")
         sys.exit(ending_of(error)[1])
+    threads = watch_threads()
+    killed = WorkFailed("the command that had started this process was killed")
+    last_words = partial(run.end, "FAILED", error=killed, exit_code=128 + signal.SIGKILL)
+    die_with_launcher(RunDirectory(job.directory), attempt=job.attempt, rank=run.rank, last_words=last_words)
     failure: BaseException | None = None
     try:
         _check_world_size(os.environ)
@@ -154,11 +166,23 @@ def main() -> None:
     except BaseException as error:  # whatever user code raises decides the status; it is reported, never swallowed
         failure = error
         _report(error, run, debug=job.debug)
+    end = partial(_end, run, failure, threads=threads, stop=stop, asked=stop.signal_number)
+    if others_are_alive() and ending_of(failure)[0] != "KILLED":
+        atexit.register(end)  # comes when Python has waited for the other threads: they may have more to say
+    else:
+        end()
+    sys.exit(ending_of(failure or threads.first)[1])
+
+
+def _end(run: Run, failure: BaseException | None, *, threads: ThreadFailures, stop: StopRequest, asked: int) -> None:
+    """End the run as its work ended. `asked`: the signal by which the work had been asked to stop when it ended."""
+    if failure is None and stop.signal_number != asked:  # while Python waited for threads
+        failure = Stopped(stop.signal_number)
+    failure = failure or threads.first
     status, code = ending_of(failure)
     run.end(status, error=failure if status == "FAILED" else None, exit_code=code)
     with suppress(OSError, ValueError, AttributeError):  # user code may have closed it
         sys.stdout.flush()
-    sys.exit(code)
 
 
 if __name__ == "__main__":

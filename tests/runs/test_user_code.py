@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 UNTRACKED = "foundation: {experiment_name: real}\nml: {enabled: false}\n"
+DIED = ("killed by SIGKILL", "the process died without a word")  # as far as the kernel tells who is not its parent
 LOG_ONE = "    run.log_metrics({'loss': 0.5}, step=1)\n"
 
 
@@ -401,7 +402,7 @@ def test_a_killed_worker_has_failed_within_two_seconds(project: Any) -> None:
     os.kill(worker_pid(project), signal.SIGKILL)
     killed = time.monotonic()
     project.until(lambda: [r for r in project.records("end") if r.data.get("of")], within=2, what="the watcher's word")
-    assert project.await_status("FAILED", within=2).error == "the process died without a word"
+    assert project.await_status("FAILED", within=2).error in DIED
     assert time.monotonic() - killed < 2
     assert started.finish(within=20).code == 137
     assert project.state().metrics == {"loss": 0.5}
