@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from attrs import define
@@ -26,6 +24,7 @@ from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run
+from prism.runs.leaving import watch_the_end
 from prism.runs.usercode import EXPERIMENT_MARK
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,7 +41,6 @@ class OpenRuns:
 
     worker: Run | None = None
     own: dict[Path, Run] = attrs.field(factory=dict)
-    failure: BaseException | None = None
 
 
 _here = OpenRuns()
@@ -160,25 +158,15 @@ def _accepts(function: Callable[..., Any], arguments: tuple[Any, ...], named: Ma
 
 @functools.cache
 def _watch_the_end() -> None:
-    """Once per process: see an unhandled exception, and end what is still open when the interpreter exits."""
-    previous = sys.excepthook
-
-    def on_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        _here.failure = error
-        previous(kind, error, trace)
-
-    def leave(status: Any = None, /) -> NoReturn:
-        _here.failure = SystemExit(status)  # of which Python tells no hook
-        raise _here.failure
-
-    sys.excepthook, sys.exit = on_exception, leave
-    atexit.register(_end_open_runs)
+    """Once per process: end what is still open when the interpreter exits."""
+    watch_the_end(_end_open_runs)
 
 
-def _end_open_runs() -> None:
+def _end_open_runs(failure: BaseException | None) -> None:
     for run in list(_here.own.values()):
         if "ipykernel" in sys.modules:
             run.finish("FAILED", error=WorkFailed("the notebook's kernel ended before the run was finished"))
         else:
-            status, code = ending_of(_here.failure)
-            run.end(status, error=_here.failure if status == "FAILED" else None, exit_code=code)
+            status, code = ending_of(failure)
+            known = None if failure is None else code  # of a process that leaves without an error it shows later
+            run.end(status, error=failure if status == "FAILED" else None, exit_code=known)
