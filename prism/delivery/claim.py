@@ -20,6 +20,7 @@ from prism.journal.identity import ProcessIdentity
 from prism.journal.records import FORMAT, JournalWriter, read_journal
 
 LEASE_SECONDS = 90.0
+STAND_BACK_SECONDS = 60.0
 
 
 class ClaimLost(PrismError):

@@ -11,7 +11,7 @@ from attrs import define, field
 
 from prism.delivery.awaiting import is_delivered
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import Claim, wish
+from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wish
 from prism.delivery.syncing import reopen_with_secrets
 from prism.delivery.watch import Watch
 from prism.errors import PrismError
@@ -157,6 +157,7 @@ class Followed:
     _journal: JournalWriter | None = None
     _claim: Claim = field(init=False)
     _held_up_since: float | None = None
+    _back_at: float = 0.0
     _wished: float = 0.0
     _wish_after: float = FIRST_WISH
 
@@ -210,7 +211,7 @@ class Followed:
         if not delivery.look():
             self.delivery = None
             delivery.end()
-            self._wished = time.monotonic()  # who asked for it has time to come
+            self._back_at = time.monotonic() + STAND_BACK_SECONDS  # who asked for it has time to come
         self.problem = "; ".join(trouble.message for trouble in delivery.troubles.values())
         if not self.problem:
             self._held_up_since = None
@@ -221,7 +222,7 @@ class Followed:
         if self.has_ended and room <= 0:
             self.waits_for_room = True
             return
-        if self._wished and time.monotonic() - self._wished < FIRST_WISH and self._is_mine():
+        if time.monotonic() < self._back_at and self._claim.is_last(ProcessIdentity.mine()):
             return
         if self._project is None:  # before the claim: what cannot be read makes no delivery file
             self._project = reopen_with_secrets(self.directory)
@@ -232,9 +233,6 @@ class Followed:
         self.delivery = Delivery(self.directory, self._project, journal)
         self._held_up_since = None
         self.delivery.begin()
-
-    def _is_mine(self) -> bool:
-        return self._claim.is_last(ProcessIdentity.mine())
 
     def _ask(self) -> None:
         """Ask whoever delivers to hand over, if it says that it is held up: now and then."""

@@ -20,7 +20,7 @@ from typing import Any
 from attrs import asdict, define, field
 
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import Claim, wake
+from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wake
 from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
@@ -36,7 +36,6 @@ LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 600.0
 SUMMARY_SECONDS = 5.0
 CLAIM_SECONDS = 1.0
-STAND_BACK_SECONDS = 60.0
 GIVE_BACK_SECONDS = 2.0
 
 
