@@ -22,7 +22,8 @@ from prism_mlflow.location import Location
 from prism_mlflow.naming import MAX_TAG, cut, text
 
 RUN_ID = "prism.run_id"
-_MADE = "prism.made"  # when, in ns since the epoch, by the clock of who made it
+_MADE = "prism.made"  # when its maker had it, in ns since the epoch
+_MOMENT = 1.0
 _INSTEAD = "prism.superseded_by"
 
 
@@ -44,6 +45,9 @@ def open_run(connection: Connection, run: TrackedRun) -> tuple[Run, bool]:
             shown = connection.location.shown
             raise Unreachable(f"the run {run.ref.run_id} is not in MLflow at {shown} yet: its first node makes it")
         made = _create(client, experiment, run)
+        client.set_tag(made.info.run_id, _MADE, str(time.time_ns()))
+        if len(_search(client, experiment.experiment_id, run_id=run.ref.run_id)) > 1:
+            time.sleep(_MOMENT)  # whoever made another one just now has then said when
         stays = settle(client, experiment.experiment_id, run_id=run.ref.run_id) or made
         return stays, stays.info.run_id == made.info.run_id
 
@@ -53,18 +57,25 @@ def settle(client: MlflowClient, experiment_id: str, *, run_id: str, keep: str =
 
     `keep` is the MLflow id of one that surely stays. Raises `EnvironmentUnfit` when all were deleted by someone else.
     """
-    query = f"tags.`{RUN_ID}` = '{run_id}'"
-    found = list(client.search_runs([experiment_id], query, run_view_type=ViewType.ALL))
+    found = _search(client, experiment_id, run_id=run_id)
     alive = sorted((run for run in found if run.info.lifecycle_stage == "active"), key=_precedence)
     if not alive:
         return _alive(found[0]) if found else None
     stays = next((run for run in alive if run.info.run_id == keep), alive[0])
     for run in alive:
         if run is not stays:
-            client.set_tag(run.info.run_id, _INSTEAD, stays.info.run_id)
-            client.delete_tag(run.info.run_id, RUN_ID)
-            client.delete_run(run.info.run_id)
+            _retire(client, run.info.run_id, instead=stays.info.run_id)
     return stays
+
+
+def _retire(client: MlflowClient, mlflow_id: str, *, instead: str) -> None:
+    try:
+        client.set_tag(mlflow_id, _INSTEAD, instead)
+        client.delete_tag(mlflow_id, RUN_ID)
+        client.delete_run(mlflow_id)
+    except MlflowException:  # unless another process was quicker
+        if client.get_run(mlflow_id).info.lifecycle_stage == "active":
+            raise
 
 
 def replacement(client: MlflowClient, mlflow_id: str) -> str:
@@ -113,10 +124,15 @@ def _experiment(client: MlflowClient, run: TrackedRun, *, artifacts: str) -> Exp
     return found
 
 
-def _precedence(run: Run) -> tuple[bool, int, str]:
+def _search(client: MlflowClient, experiment_id: str, *, run_id: str) -> list[Run]:
+    query = f"tags.`{RUN_ID}` = '{run_id}'"
+    return list(client.search_runs([experiment_id], query, run_view_type=ViewType.ALL))
+
+
+def _precedence(run: Run) -> tuple[bool, bool, int, str]:
     is_empty = not (run.data.metrics or run.data.params)
-    made = run.data.tags.get(_MADE, "0")
-    return is_empty, int(made) if made.isdigit() else 0, run.info.run_id
+    made = run.data.tags.get(_MADE, "")  # none: the reply was lost, so nobody uses it
+    return is_empty, not made.isdigit(), int(made) if made.isdigit() else 0, run.info.run_id
 
 
 def _alive(run: Run) -> Run:
@@ -131,7 +147,6 @@ def _alive(run: Run) -> Run:
 def _create(client: MlflowClient, experiment: Experiment, run: TrackedRun) -> Run:
     tags = {
         RUN_ID: run.ref.run_id,
-        _MADE: str(time.time_ns()),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": text(run.project),
