@@ -6,16 +6,20 @@ import fcntl
 import os
 import signal
 import struct
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from attrs import define, field
 
 from prism.journal.ends import DIED
 from prism.journal.identity import ProcessIdentity
 
 _GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info): Linux 6.15 and later know the exit code
 _INFO_EXIT = 1 << 3
+_STRIDE_SECONDS, _MEMORY_SECONDS = 1.0, 10.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -60,7 +64,7 @@ def end_of(status: int | None) -> dict[str, Any]:
 def blame_memory(end: Mapping[str, Any], *, kills: int) -> dict[str, Any]:
     """Say in an end by SIGKILL, or by nobody knows what, that the kernel ran out of memory at that time.
 
-    `kills` is how often it has ended a process for that since the last look.
+    `kills` is how often it has ended a process for that.
     """
     unexplained = end["exit_code"] in (None, 128 + signal.SIGKILL)
     if not kills or not unexplained:
@@ -68,8 +72,23 @@ def blame_memory(end: Mapping[str, Any], *, kills: int) -> dict[str, Any]:
     return {**end, "error": f"{end['error']}; memory had run out, and the kernel ended a process for that"}
 
 
-def count_memory_kills() -> int:
-    """How many processes the kernel of this machine has ended since it started because memory had run out."""
+@define
+class MemoryKills:
+    """How often the kernel of this machine has ended a process because memory had run out."""
+
+    _counts: list[tuple[float, int]] = field(factory=list)
+
+    def recent(self) -> int:
+        """How often within the last ten seconds or so; of use when asked again and again."""
+        now, count = time.monotonic(), _count_memory_kills()
+        if not self._counts or now - self._counts[-1][0] >= _STRIDE_SECONDS:
+            self._counts.append((now, count))
+        while len(self._counts) > 1 and now - self._counts[1][0] > _MEMORY_SECONDS:
+            del self._counts[0]
+        return count - self._counts[0][1]
+
+
+def _count_memory_kills() -> int:
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_bytes().splitlines():
             name, _, count = line.partition(b" ")

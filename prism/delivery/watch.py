@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.delivery.exits import blame_memory, count_memory_kills, end_of, open_pidfd, wait_status
+from prism.delivery.exits import MemoryKills, blame_memory, end_of, open_pidfd, wait_status
 from prism.journal.directory import RunDirectory, read_summary
 from prism.journal.ends import ProcessState, is_leaving
 from prism.journal.identity import ProcessIdentity
@@ -43,7 +43,7 @@ class Watch:
     _statuses: dict[str, int | None] = field(factory=dict)
     _settled: set[str] = field(factory=set)
     _has_made_journal: bool = False
-    _memory_kills: int = field(factory=count_memory_kills)
+    _memory_kills: MemoryKills = field(factory=MemoryKills)
     _kept: float = field(factory=time.monotonic)
 
     def __attrs_post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Watch:
 
     def _tell_deaths(self, state: RunState) -> bool:
         """Write the ends of the workers of this machine that have died and could not; whether there were any."""
-        kills = count_memory_kills()
+        kills = self._memory_kills.recent()
         ends = {}
         for file, worker in state.processes.items():
             over = worker.dead or not worker.is_open
@@ -110,9 +110,8 @@ class Watch:
                     status = self._statuses.pop(file, None)
                     end = end_of(wait_status(worker.process, pidfd) if status is None else status)
                     if worker.end is None or _contradicts(end, worker.end):
-                        ends[file] = blame_memory(end, kills=kills - self._memory_kills)
+                        ends[file] = blame_memory(end, kills=kills)
                 _close(pidfd)
-        self._memory_kills = kills
         for file, end in ends.items():
             self._write_end(file, end)
         return bool(ends)
