@@ -7,23 +7,25 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 from attrs import define
 
+from prism.config.credentials import take_credentials
 from prism.delivery.node import start_node_process
 from prism.delivery.system_metrics import Sampled
 from prism.errors import UsageError, WorkFailed
-from prism.journal.directory import RunDirectory
 from prism.launch.membership import membership
 from prism.launch.topology import node_of_worker
-from prism.project import as_overrides, open_project
-from prism.runs.beginning import begin_run, describe_run, enter_attempt
+from prism.project import Project, as_overrides, open_project
+from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run
+from prism.runs.inside import join_run
 from prism.runs.leaving import watch_the_end
 from prism.runs.usercode import EXPERIMENT_MARK
 
@@ -36,11 +38,12 @@ class OpenRuns:
 
     `worker` is the run that `prism run` has begun for this process, which `start_run` joins. `own`
     are those that user code began, by configuration file, so that a notebook cell that is run again
-    ends the run before.
+    ends the run before. `credentials` is what was taken out of the environment meanwhile.
     """
 
     worker: Run | None = None
     own: dict[Path, Run] = attrs.field(factory=dict)
+    credentials: dict[str, str] = attrs.field(factory=dict, repr=False)
 
 
 _here = OpenRuns()
@@ -68,27 +71,40 @@ def start_run(
     """
     if _here.worker is not None:
         return _joined(_here.worker, file=file, name=name, tags=tags, overrides=overrides)
-    project = open_project(Path(file) if file is not None else None, overrides=as_overrides(overrides or {}))
+    if "PRISM_RUN_DIRECTORY" in os.environ:  # a process that a worker of `prism run` has started
+        run = join_run(Path(os.environ["PRISM_RUN_DIRECTORY"]))
+        elsewhere = file is not None and Path(file).resolve().parent != run.project.resolve()
+        return _joined(run, file=file if elsewhere else None, name=name, tags=tags, overrides=overrides)
+    project = open_project(
+        Path(file) if file is not None else None,
+        overrides=as_overrides(overrides or {}),
+        environ={**os.environ, **_here.credentials},
+    )
     before = _here.own.pop(project.config.path, None)
     if before is not None:
         before.finish()
-    if "PRISM_RUN_DIRECTORY" in os.environ:  # a process that a worker of `prism run` has started
-        directory = RunDirectory(Path(os.environ["PRISM_RUN_DIRECTORY"]))
-        return enter_attempt(directory, project=project, attempt=int(os.environ["PRISM_ATTEMPT"]), role="helper")
+    run = _begin(project, name=name, tags=tags or {})
+    _here.own[project.config.path] = run
+    _watch_the_end()
+    return run
+
+
+def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
+    """A run of this process's own, or this process's part of its foreign launch's run."""
     place = join_foreign_launch(project, os.environ) or Place(begin_run(project))
-
-    def forget() -> None:
-        _here.own.pop(project.config.path, None)
-
-    run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=forget)
+    leaving = ExitStack()
+    run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=leaving.close)
+    leaving.callback(_here.own.pop, project.config.path, None)
+    credentials = take_credentials(project.config, os.environ)
+    _here.credentials.update(credentials)
+    leaving.callback(os.environ.update, credentials)
     if run.rank == 0:
-        describe_run(run.say, project, name=name, tags=tags or {})
+        describe_run(run.say, project, name=name, tags=tags)
         sys.stderr.write(f"run {run.run_id} in {run.directory}\n")
     if membership(os.environ).local_rank == 0:
         sampled = Sampled(place.attempt, node_of_worker(os.environ))
         start_node_process(place.directory, project, sampled=sampled)
-    _here.own[project.config.path] = run
-    _watch_the_end()
+    leaving.callback(enter_trackers(run, project))
     return run
 
 

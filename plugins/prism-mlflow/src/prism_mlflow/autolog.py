@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -15,8 +16,11 @@ from typing import Any
 import wrapt
 from attrs import define, field
 
-# models are kept by `run.log_model` and `mlflow.<flavor>.log_model`, where the user wants them
+_logger = logging.getLogger(__name__)
+
+# models and checkpoints are kept by Prism, and by `mlflow.<flavor>.log_model` where the user calls it
 _OPTIONS: Mapping[str, Any] = MappingProxyType({"log_models": False, "silent": True})
+_CHECKPOINTING = ("pytorch", "tensorflow")
 # transformers and others import parts of scikit-learn for themselves; whoever trains with it imports one of these
 _SKLEARN = (
     *("calibration", "cluster", "compose", "covariance", "cross_decomposition", "decomposition"),
@@ -27,7 +31,7 @@ _SKLEARN = (
 _FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "sklearn": tuple(f"sklearn.{part}" for part in _SKLEARN),
-        "pytorch": ("lightning.pytorch", "pytorch_lightning"),
+        "pytorch": ("lightning", "lightning.pytorch", "pytorch_lightning"),
         "tensorflow": ("keras",),
         "lightgbm": ("lightgbm",),
         "statsmodels": ("statsmodels.api",),
@@ -46,9 +50,16 @@ class Autologging:
     def enable(self, flavor: str, module: Any) -> None:
         """Enable a flavor, now that `module` is imported, unless more of the framework is still on its way."""
         library = module.__name__.partition(".")[0]
-        if self.wanted and flavor not in self.enabled and not _is_coming(library, but=module):
+        in_use = any(name in sys.modules for name in _FRAMEWORKS[flavor])
+        if self.wanted and in_use and flavor not in self.enabled and not _is_coming(library, but=module):
             self.enabled.add(flavor)
-            importlib.import_module(f"mlflow.{flavor}").autolog(**_OPTIONS)
+            options = {**_OPTIONS, "checkpoint": False} if flavor in _CHECKPOINTING else _OPTIONS
+            try:
+                importlib.import_module(f"mlflow.{flavor}").autolog(**options)
+                if flavor == "pytorch":
+                    _leave_to_loggers()
+            except Exception as error:  # MLflow's and the framework's code: an import must not fail because of it
+                _logger.warning("MLflow cannot log %s by itself: %s: %s", flavor, type(error).__name__, error)
 
     def disable(self) -> None:
         """Switch off what was switched on here."""
@@ -74,6 +85,21 @@ def disable_autologging() -> None:
     _here.disable()
 
 
+def _leave_to_loggers() -> None:
+    """Keep out of a Lightning trainer that has MLflow's own logger: it logs the same metrics under the same names."""
+    from mlflow.utils.autologging_utils import disable_autologging as without_autologging
+
+    def fit(original: Any, trainer: Any, arguments: Any, named: Any) -> Any:
+        if any(type(logger).__name__ == "MLFlowLogger" for logger in trainer.loggers):
+            with without_autologging():
+                return original(*arguments, **named)
+        return original(*arguments, **named)
+
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        if (package := sys.modules.get(name)) is not None and not isinstance(package.Trainer.fit, wrapt.ObjectProxy):
+            wrapt.wrap_function_wrapper(package, "Trainer.fit", fit)
+
+
 @functools.cache
 def _watch_imports() -> None:
     for flavor, modules in _FRAMEWORKS.items():
@@ -87,7 +113,7 @@ def _is_coming(library: str, *, but: Any) -> bool:
 
     MLflow imports all of scikit-learn to patch it, which must not happen in the middle of an import of it.
     """
-    names = [name for name in sys.modules if name.startswith((f"{library}.", "mlflow."))]
+    names = [name for name in sys.modules if name == library or name.startswith((f"{library}.", "mlflow."))]
     found = (sys.modules.get(name) for name in names)
     return any(
         module is not but and getattr(getattr(module, "__spec__", None), "_initializing", False) for module in found

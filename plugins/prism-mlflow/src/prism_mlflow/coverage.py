@@ -84,8 +84,11 @@ BEYOND = ("delete_tag", "log_logged_model_params")
 REGISTRY_JOURNALLED = ("create_model_version", "create_registered_model")
 REGISTRY_ANSWERED = (
     *("_await_model_version_creation", "_await_model_version_creation_impl", "_parse_experiment_id_filter"),
-    *("get_model_version", "get_model_version_download_uri", "supports_workspaces"),
+    *("get_model_version", "get_model_version_by_alias", "get_model_version_download_uri", "get_registered_model"),
+    "supports_workspaces",
 )
+"""Answered from the journal for models and versions that this run has made; for others the server is asked."""
+
 REGISTRY_JOURNALLED_FOR_NEW = (
     *("delete_model_version", "delete_model_version_tag", "set_model_version_tag", "set_registered_model_alias"),
     *("update_model_version",),
@@ -96,8 +99,8 @@ REGISTRY_FALLING_THROUGH = (
     *("copy_model_version", "create_prompt", "create_prompt_version", "create_webhook", "delete_prompt"),
     *("delete_prompt_alias", "delete_prompt_tag", "delete_prompt_version", "delete_prompt_version_tag"),
     *("delete_registered_model", "delete_registered_model_alias", "delete_registered_model_tag", "delete_webhook"),
-    *("get_latest_versions", "get_model_version_by_alias", "get_prompt", "get_prompt_version"),
-    *("get_prompt_version_by_alias", "get_registered_model", "get_webhook", "link_prompt_version_to_model"),
+    *("get_latest_versions", "get_prompt", "get_prompt_version"),
+    *("get_prompt_version_by_alias", "get_webhook", "link_prompt_version_to_model"),
     *("link_prompt_version_to_run", "link_prompts_to_trace", "list_webhooks", "list_webhooks_by_event"),
     *("rename_registered_model", "search_model_versions", "search_prompt_versions", "search_prompts"),
     *("search_registered_models", "set_prompt_alias", "set_prompt_tag", "set_prompt_version_tag"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import (
@@ -28,13 +28,14 @@ from mlflow.entities import (
     RunOutputs,
     RunTag,
 )
-from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
 
 from prism.runs.inside import number
 from prism_mlflow.told import Point, ToldModel, ToldRun, ToldVersion
 
 _RUN_NAME = "mlflow.runName"
-_VersionTag: Any = ModelVersionTag  # MLflow's is not typed
+_VersionTag: Any = ModelVersionTag  # MLflow's are not typed
+_ModelTag: Any = RegisteredModelTag
 _FEWEST, _MOST = 10**17, 9 * 10**17
 
 
@@ -137,6 +138,13 @@ def as_version(told: ToldVersion) -> ModelVersion:
         aliases=sorted(told.aliases),
         model_id=told.model_id or None,
     )
+
+
+def as_registered_model(told: Mapping[str, Any], versions: Sequence[ToldVersion]) -> RegisteredModel:
+    """The registered model as far as this run has made it."""
+    tags = [_ModelTag(name, value) for name, value in told["tags"].items()]
+    latest = [as_version(max(versions, key=lambda version: version.created))] if versions else []
+    return RegisteredModel(told["name"], told["created"], told["created"], told["description"], latest, tags)
 
 
 def as_files(names: Mapping[str, Mapping[str, Any]], folder: str) -> list[FileInfo]:

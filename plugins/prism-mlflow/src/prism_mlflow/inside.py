@@ -80,7 +80,7 @@ def _store_of(kind: str, address: str) -> Callable[..., object] | None:
 
     For another server None: that is the user's own business, of which the run warns once.
     """
-    if is_journal(address):
+    if is_journal(address) or address.endswith(".invalid"):  # a name that is no server's, by its standard
         return None
     for run in reversed(_held.values()):
         if run.status == "RUNNING":
@@ -91,7 +91,8 @@ def _store_of(kind: str, address: str) -> Callable[..., object] | None:
 
 
 def _is_same(location: Location, address: str) -> bool:
-    return without_credentials(address).rstrip("/") == without_credentials(location.uri).rstrip("/")
+    named = locate(Path.cwd(), settings={"tracking_uri": address})
+    return without_credentials(named.uri) == without_credentials(location.uri).rstrip("/")
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
@@ -12,7 +11,7 @@ from mlflow.store.model_registry.abstract_store import AbstractStore
 from prism_mlflow import coverage
 from prism_mlflow.addresses import run_directory
 from prism_mlflow.asking import ask_server, falling_through
-from prism_mlflow.entities import as_version, texts
+from prism_mlflow.entities import as_registered_model, as_version, texts
 from prism_mlflow.told import ToldVersion
 from prism_mlflow.within import Within, for_mlflow, within
 
@@ -37,8 +36,26 @@ class JournalRegistryStore(AbstractStore):
     ) -> RegisteredModel:
         """Answered as if it were new; delivery takes the one that is there."""
         self._within.say("create_registered_model", name=name, tags=texts(tags), description=description or "")
-        now = int(time.time() * 1000)
-        return RegisteredModel(name, now, now, description or "", [], list(tags or ()))
+        return self.get_registered_model(name)
+
+    @for_mlflow
+    def get_registered_model(self, name: str) -> RegisteredModel:
+        here = self._within
+        told = here.told.poll()
+        if name not in told.registered:
+            found: RegisteredModel = ask_server(here, "get_registered_model", name, kind="registry")
+            return found
+        versions = [version for version in told.versions.values() if version.name == name]
+        return as_registered_model(told.registered[name], versions)
+
+    @for_mlflow
+    def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
+        here = self._within
+        for version in here.told.poll().versions.values():
+            if version.name == name and alias in version.aliases:
+                return as_version(version)
+        found: ModelVersion = ask_server(here, "get_model_version_by_alias", name, alias, kind="registry")
+        return found
 
     @for_mlflow
     def create_model_version(

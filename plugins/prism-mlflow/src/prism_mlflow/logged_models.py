@@ -33,8 +33,11 @@ class LoggedModelCalls:
         model_type: str | None = None,
     ) -> LoggedModel:
         here, identity = self._within, f"m-{uuid.uuid4().hex}"
-        names = {"name": name or identity, "run": source_run_id or "", "type": model_type or ""}
+        source = source_run_id or here.run.run_id  # it is made in this run, whether MLflow has one active or not
+        names = {"name": name or identity, "run": source, "type": model_type or ""}
         here.say("create_model", model=identity, **names, tags=texts(tags), params=texts(params))
+        if not source_run_id:
+            here.say("log_outputs", run=source, models=[[identity, 0]])
         return self.get_logged_model(identity)
 
     @for_mlflow

@@ -102,6 +102,7 @@ class Told:
     runs: dict[str, ToldRun] = field(factory=dict)
     models: dict[str, ToldModel] = field(factory=dict)
     versions: dict[tuple[str, str], ToldVersion] = field(factory=dict)
+    registered: dict[str, Mapping[str, Any]] = field(factory=dict)
     experiments: dict[str, str] = field(factory=dict)
     recorded: RecordedRun = field(init=False)
     _lock: threading.Lock = field(factory=threading.Lock)
@@ -229,6 +230,10 @@ def _update_model(told: Told, given: Mapping[str, Any], record: Record) -> None:
     model.deleted = given.get("deleted", model.deleted)
 
 
+def _create_registered_model(told: Told, given: Mapping[str, Any], record: Record) -> None:
+    told.registered.setdefault(given["name"], {**given, "created": record.time})
+
+
 def _create_version(told: Told, given: Mapping[str, Any], record: Record) -> None:
     version = _version(told, given)
     version.source, version.run_id, version.model_id = given["source"], given["run"], given["model"]
@@ -263,6 +268,7 @@ _FOLDS: Mapping[str, Callable[[Told, Mapping[str, Any], Record], None]] = {
     "log_file": _log_file,
     "create_model": _create_model,
     "update_model": _update_model,
+    "create_registered_model": _create_registered_model,
     "create_version": _create_version,
     "update_version": _update_version,
     "name_experiment": _name_experiment,
