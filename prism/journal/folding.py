@@ -43,6 +43,8 @@ def _on_start(state: RunState, record: Record) -> None:
         state.processes[record.file] = process
         state.attempts = max(state.attempts, name.attempt)
     state.started = min(state.started or record.time, record.time)
+    for tracker in record.data.get("trackers", ()):
+        state.trackers.setdefault(tracker, TrackerState())
     if name.attempt < LATER:
         rank = name.rank if name.rank is not None else int("-launch-r" in record.file)
         first = record.time, ProcessIdentity.load(record.data["process"]).key()

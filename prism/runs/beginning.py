@@ -62,7 +62,10 @@ def enter_attempt(
     `owner` "prism" means that `prism run` ends the run, not the code that it runs.
     """
     mine = membership(environ)
-    facts = {"run_id": directory.run_id, "attempt": attempt, "rank": mine.rank, "world_size": mine.world_size}
+    facts: dict[str, Any] = {"run_id": directory.run_id, "attempt": attempt}
+    facts |= {"rank": mine.rank, "world_size": mine.world_size}
+    if mine.rank > 0:  # where nodes share no folder, no record `run` says it in theirs
+        facts["trackers"] = [tracker.name for tracker in project.config.trackers]
     journal = open_journal(directory, f"a{attempt}-rank{mine.rank}", role=role, facts=facts)
     ranks: Ranks = Alone()
     if mine.world_size > 1:

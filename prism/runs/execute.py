@@ -120,7 +120,9 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
-    state = _await_delivery(place.directory, project) if mine.rank == 0 else read_state(place.directory)
+    state = read_state(place.directory)
+    if mine.rank == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
+        state = _await_delivery(place.directory, project)
     refused = code == 0 and state.model is not None and state.model["state"] == "refused"
     return Outcome(GateRefused.exit_code if refused else code, state)
 
