@@ -58,7 +58,7 @@ MAY_IMPORT = {
 }
 PUBLIC = re.compile(
     r"prism(\.(errors|hookspecs|protocols|providers|version|config|data|evaluation|launch|testing)(\..*)?)?"
-    r"|prism\.project|prism\.runs\.(datasets|handle|progress)"
+    r"|prism\.project|prism\.runs\.(datasets|handle|inside|progress)"
 )
 
 
