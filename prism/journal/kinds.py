@@ -22,7 +22,7 @@ _FIELDS: Mapping[str, Mapping[str, _Types]] = {
     "metrics": {"step": _OPTIONAL, "metrics": (dict,)},
     "call": {"tracker": (str,), "method": (str,), "arguments": (dict,)},
     "dataset": {"name": (str,), "version": (str,), "digest": (str,), "uri": (str,), "use": (str,)},
-    "file": {"name": (str,), "stored": (str,), "original": (str,)},
+    "file": {"name": (str,), "stored": (str,), "original": (str,), "size": (int,), "sha256": (str,)},
     "checkpoint": {"step": (int,), "folder": (str,), "size": (int,)},
     "model": {"digest": (str,), "size": (int,), "register": (dict, type(None))},
     "warning": {"message": (str,)},
@@ -31,6 +31,7 @@ _FIELDS: Mapping[str, Mapping[str, _Types]] = {
     "tracker": {"tracker": (str,)},
     "registration": {"digest": (str,), "state": (str,), "version": (str,), "reason": (str,)},
 }
+_LARGEST = 1 << 1023  # a whole number below it is a float, rounded
 _INTENT: Mapping[str, _Types] = {"name": (str,), "version": (str,), "tags": (dict,)}
 
 
@@ -39,6 +40,8 @@ def misfit(kind: str, data: Mapping[str, Any]) -> str:
     wrong = _wrong_field(data, _FIELDS.get(kind, {}))
     if not wrong and kind == "metrics":
         wrong = next((repr(name) for name, value in data["metrics"].items() if not _is_number(value)), "")
+        if "timestamp" in data and not isinstance(data["timestamp"], int):
+            wrong = "'timestamp'"
     if not wrong and kind == "model" and data["register"] is not None:
         wrong = _wrong_field(data["register"], _INTENT)
     return f"no record {kind!r}: {wrong} is missing or of a wrong type" if wrong else ""
@@ -57,4 +60,6 @@ def _wrong_field(data: Mapping[str, Any], fields: Mapping[str, _Types]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, str) and value in NON_FINITE)
+    if isinstance(value, float):
+        return True
+    return -_LARGEST < value < _LARGEST if isinstance(value, int) else isinstance(value, str) and value in NON_FINITE

@@ -101,9 +101,12 @@ def _parse(file: str, line: bytes) -> Record:
         raise ValueError("not a record")
     if int(tail[1], 16) != zlib.crc32(line[:-18]):
         raise ValueError("its checksum does not match")
-    data = json.loads(line)
-    del data["crc"]
-    record = Record(file, data.pop("seq"), data.pop("time"), data.pop("kind"), data)
+    try:
+        data = json.loads(line)
+        del data["crc"]
+        record = Record(file, data.pop("seq"), data.pop("time"), data.pop("kind"), data)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no record of ours: {type(error).__name__}") from None
     if problem := misfit(record.kind, record.data):
         raise ValueError(problem)
     return record

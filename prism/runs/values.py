@@ -11,6 +11,7 @@ from prism.errors import UsageError
 from prism.journal.records import number
 
 _LARGEST = 1 << 63
+_DECIMAL_BITS = 14_000  # Python writes no integer of more than 4,300 decimal digits
 
 
 def flatten(params: Mapping[Any, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -27,6 +28,7 @@ def whole_step(step: Any) -> int | None:
     """A step as the journal stores it. Takes Python, numpy and torch integers; raises `TypeError` for others."""
     if step is None:
         return None
+    step = _scalar(step)
     if isinstance(step, float) and step.is_integer():
         step = int(step)
     try:
@@ -47,12 +49,29 @@ def artifact_name(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
+    value = _scalar(value)
+    if isinstance(value, bool | str | None):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < _DECIMAL_BITS else hex(value)
     if isinstance(value, float):
         return number(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value)
+    return _text(value)
+
+
+def _scalar(value: Any) -> Any:
+    """The Python number that a scalar of numpy or torch holds; any other value as it is."""
+    if getattr(value, "ndim", None) != 0 or not hasattr(value, "item"):
+        return value
+    return value.item()
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # user code: an object that cannot say what it is must not end the training
+        return f"<{type(value).__name__}: {type(error).__name__}>"

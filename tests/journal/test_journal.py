@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -57,35 +58,74 @@ def test_what_is_no_number_is_refused() -> None:
 
 
 def test_cut_at_every_byte_every_whole_record_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "whole.jsonl"
-    write_some(path, 4)
-    content = path.read_bytes()
+    path, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    write_many_kinds(path)
+    content, whole = path.read_bytes(), read_journal(path).records
     ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
     for size in range(len(content) + 1):
-        cut = tmp_path / "cut.jsonl"
         cut.write_bytes(content[:size])
         reading = read_journal(cut)
-        assert len(reading.records) == sum(end <= size for end in ends)
+        kept = sum(end <= size for end in ends)
+        assert [record.data for record in reading.records] == [record.data for record in whole[:kept]]
         assert reading.damage == ()
-        assert (torn_tail(cut) is None) == (size == 0 or size in ends)
+        tail, begins = torn_tail(cut), max((end for end in ends if end <= size), default=0)
+        if size in (0, *ends):
+            assert tail is None
+        else:
+            assert tail is not None
+            assert (tail.file, tail.offset, tail.size) == ("cut.jsonl", begins, size - begins) and tail.reason
 
 
-def test_a_flipped_bit_costs_one_record_and_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hole", [b"", b"\0" * 40, b"\n\n", b"{}\n", b"[]\n", b"\xff\xfe\n", b'{"seq":2}'])
+def test_whatever_stands_between_records_is_named_and_passed_over(tmp_path: Path, hole: bytes) -> None:
+    """As a crash leaves a file: zeroes, another line, half of a character."""
     path = tmp_path / "j.jsonl"
-    write_some(path, 5)
-    content = bytearray(path.read_bytes())
-    newline = ord("\n")
-    for position in range(0, len(content), 7):
-        for bit in (0, 6):
-            flipped = bytearray(content)
-            flipped[position] ^= 1 << bit
-            if content[position] == newline or flipped[position] == newline:
-                continue  # joins or splits lines: two records, tested by the count below being a floor
-            (tmp_path / "flipped.jsonl").write_bytes(flipped)
-            reading = read_journal(tmp_path / "flipped.jsonl")
-            assert len(reading.records) == 4
-            assert len(reading.damage) == 1
-            assert reading.damage[0].offset <= position < reading.damage[0].offset + reading.damage[0].size
+    write_many_kinds(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], hole, *lines[3:]]))
+    reading = read_journal(path)
+    beside = 0 if hole.strip(b"\n") == b"" or hole.endswith(b"\n") else 1  # what has no end takes the next line along
+    assert [record.seq for record in reading.records] == [1, 2, *[4, 5][beside:]]
+    assert bool(reading.damage) == bool(hole.strip(b"\n"))
+    assert all(one.offset == len(b"".join(lines[:2])) for one in reading.damage)
+
+
+def test_a_record_with_a_right_checksum_and_an_odd_content_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    odd = [b'{"kind":"tags"', b'{"seq":1,"time":1', b"[1", b'{"seq":1,"time":1,"kind":"tags","tags":' + b"[" * 5000]
+    path.write_bytes(b"".join(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)) for body in odd))
+    reading = read_journal(path)
+    assert reading.records == () and len(reading.damage) == len(odd)
+
+
+def write_many_kinds(path: Path) -> None:
+    writer = JournalWriter(path)
+    writer.write("start", {"format": 1, "role": "worker", "process": {"host": "größe", "pid": 1}})
+    writer.write("params", {"params": {"lr": 2e-5, "name": "a \\ b \n c"}})
+    writer.write("metrics", {"step": 1, "metrics": {"loss": 0.5, "bad": "NaN"}, "timestamp": 5})
+    writer.write("heartbeat", {"count": 1})
+    writer.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
+    writer.close()
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """Each single bit of a file: the records that it does not touch are read, and nothing else is; damage is named."""
+    path, flipped = tmp_path / "j.jsonl", tmp_path / "flipped.jsonl"
+    write_many_kinds(path)
+    content, whole = path.read_bytes(), [(record.seq, record.data) for record in read_journal(path).records]
+    lines = [index for index, byte in enumerate(content) if byte == ord("\n")]
+    for position, byte in enumerate(content):
+        hit = sum(end < position for end in lines)  # the record that the bit belongs to
+        for bit in range(8):
+            flipped.write_bytes(content[:position] + bytes([byte ^ 1 << bit]) + content[position + 1 :])
+            reading = read_journal(flipped)
+            untouched = {hit, hit + 1} if position in lines else {hit}  # the end of a line joins it to the next
+            wanted = [record for index, record in enumerate(whole) if index not in untouched]
+            assert [(record.seq, record.data) for record in reading.records] == wanted
+            tail = torn_tail(flipped)
+            damaged = [*reading.damage, *([tail] if tail else [])]
+            assert damaged and any(one.offset <= position <= one.offset + one.size for one in damaged), (position, bit)
+            assert all(one.file == "flipped.jsonl" and one.reason for one in damaged)
 
 
 def test_reading_goes_on_where_it_was(tmp_path: Path) -> None:
