@@ -123,7 +123,8 @@ def test_a_disk_that_fills_up_during_the_run(
     assert state.status == "FINISHED"
     points = len(project.records("metrics"))
     assert 100 <= points < 300 and state.metrics["loss"] == 1 / points  # without a hole before the disk was full
-    assert f"{300 - points} records could not be written" in done.err
+    assert f"{300 - points} records with {300 - points} points could not be written to" in done.err
+    assert any(f"{300 - points} points could not be written" in warning for warning in state.warnings)
     shown = project.prism("runs", "show", state.run_id)
     assert shown.code == 0 and "FINISHED" in shown.out
 
