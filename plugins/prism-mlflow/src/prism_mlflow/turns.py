@@ -1,7 +1,7 @@
 """Turns at writing to a SQLite file, between all processes of this machine that do so through Prism.
 
-SQLite lets two transactions that have read begin to write only one after the other, and tells the second
-at once that the database is locked, whatever time-out was set. Who waits for a turn first is never told so.
+SQLite waits by asking again and again, up to a time-out: among many writers one may be unlucky each time, and is told
+that the database is locked. The kernel's queue for a lock lets nobody wait for ever, and costs nothing to wait in.
 """
 
 from __future__ import annotations
