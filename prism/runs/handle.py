@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from attrs import evolve
 
@@ -41,6 +42,9 @@ _EXACT = ("metrics", "file", "checkpoint", "model", "dataset", "start", "end", "
 _TOLD_OF_RANKS = ("metrics", "params", "tags", "file")
 """Kinds that trackers are told of ranks above 0, where `ml.ranks` asks for it."""
 
+_of_this_process: WeakValueDictionary[str, Run] = WeakValueDictionary()
+"""By its directory: the same run that comes out of a pickle again is the same handle."""
+
 
 class Run:
     """One process's hold on a run. Passed to user code, never looked up.
@@ -67,6 +71,7 @@ class Run:
         self._stop = stop or StopRequest()
         self._owner = owner
         self._on_finish = on_finish
+        _of_this_process[str(directory.path)] = self
         self._kept = KeptFiles(directory.path, journal.path.stem)
         self._threads = watch_threads()
         self.attempt = attempt
@@ -293,6 +298,10 @@ class Run:
 
         return render_run(self._directory)
 
+    def __reduce__(self) -> tuple[Callable[[str], Run], tuple[str]]:
+        """For a process that is given this run (spawned by `multiprocessing`, say): it joins the run."""
+        return _run_of_this_process, (str(self.directory),)
+
     def __repr__(self) -> str:
         return f"<Run {self.run_id} {self.status}>"
 
@@ -343,3 +352,9 @@ def _marks_of(stem: str, asked: str | Sequence[int]) -> Mapping[str, Any]:
     """What is added to records of a rank above 0 so that trackers are told of them."""
     rank = parse_journal_name(stem).rank or 0
     return {"told": True} if rank > 0 and (asked == "all" or rank in asked) else {}
+
+
+def _run_of_this_process(directory: str) -> Run:
+    from prism.runs.inside import join_run  # which imports this module
+
+    return _of_this_process.get(directory) or join_run(Path(directory))
