@@ -220,6 +220,7 @@ def _say_everything(project_folder: Path) -> RunDirectory:
         run.dataset("data.csv")
         run.log_text("text", name="a.txt")
         run.warn("warning")
+        run.say("call", {"tracker": "mlflow", "method": "log_batch", "arguments": {"run": "r"}})
         run.log_model(project_folder / "model")
         run.log_evaluation("data.csv", metrics={"m": 1.0}, signatures={"e": "s"}, samples_file="f")
         with run.checkpoint(step=1) as folder:
