@@ -18,6 +18,7 @@ from attrs import frozen
 from prism.errors import EnvironmentUnfit, PrismError, UsageError
 from prism.journal.directory import RunDirectory, runs_folder
 from prism.journal.identity import ProcessIdentity, new_run_id
+from prism.journal.looks import lease_seconds
 from prism.journal.records import read_journal
 from prism.journal.state import read_state
 from prism.launch.membership import membership
@@ -122,13 +123,22 @@ def _resumed(project: Project, resume: RunDirectory, *, rank: int) -> Place:
 
     It is the one that others have begun and in which this rank is still missing, else the next.
     """
+    try:
+        return _forming(resume, rank=rank) or _begun(project, resume.run_id, resume=resume)
+    except UsageError:  # it runs: perhaps another node was quicker, while we waited for word of the attempt before
+        if forming := _forming(resume, rank=rank):
+            return forming
+        raise
+
+
+def _forming(resume: RunDirectory, *, rank: int) -> Place | None:
+    """The latest attempt, if it was begun by others and this rank is still missing in it."""
     state = read_state(resume)
     present = {path.stem: _start_of(path) for path in resume.journal.glob(f"a{state.attempts}-rank*.jsonl")}
     world_size = max((int(start.get("world_size", 1)) for start in present.values()), default=1)
-    is_forming = state.status == "RUNNING" or (state.status == "FINISHED" and len(present) < world_size)
-    if state.attempts > 1 and is_forming and f"a{state.attempts}-rank{rank}" not in present:
-        return Place(resume, state.attempts)
-    return _begun(project, resume.run_id, resume=resume)
+    goes_on = state.status == "RUNNING" or (state.status == "FINISHED" and len(present) < world_size)
+    missing = f"a{state.attempts}-rank{rank}" not in present
+    return Place(resume, state.attempts) if state.attempts > 1 and goes_on and missing else None
 
 
 def _check_new(place: Place, named: str, *, rank: int) -> None:
@@ -164,7 +174,7 @@ def _is_first(claim: Path) -> bool:
 
 def _answer(claim: Path) -> str:
     """What the first one has settled, once it has."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS + lease_seconds()  # it may wait for word of a lost machine
     while time.monotonic() < deadline and claim.exists():
         text = claim.read_text(encoding="ascii")
         if text.endswith("\n"):
