@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from prism.delivery.channel import SLOWEST, Channel
 from prism.delivery.claim import Bell, ClaimLost, still_mine
@@ -45,7 +45,7 @@ class Delivery:
     journal: JournalWriter
     on_move: Callable[[], None] = lambda: None
     tries: int = PATIENT_TRIES
-    live: LiveState = field(init=False)
+    live: LiveState = field(default=Factory(lambda self: LiveState(self.directory), takes_self=True))
     channels: list[Channel] = field(factory=list)
     registering: Loop = field(init=False)
     seen: tuple[str, int] = ("RUNNING", 0)
@@ -61,7 +61,6 @@ class Delivery:
     def __attrs_post_init__(self) -> None:
         config = self.project.config
         self._wake, self._wish = (Bell(self.directory.delivery / name) for name in ("wake", "wish"))
-        self.live = LiveState(self.directory)
         if config.ml.enabled:
             self.channels = [Channel(named, self) for named in config.trackers]
         self.registering = Loop("the registry", self._register, self._report, self.news, self.over)

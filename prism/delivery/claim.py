@@ -67,20 +67,19 @@ class Claim:
         return self._owner
 
     def _is_free(self, path: Path) -> bool:
-        moved = self._read(path)
+        self._read(path)
         if self._ended:
             return True
         if self._owner is not None and self._owner.is_here():
             return not self._owner.is_alive()
-        if moved:
-            self._since = time.monotonic()
         return time.monotonic() - self._since >= self.lease
 
-    def _read(self, path: Path) -> bool:
-        """Read on in the last deliverer's file; whether it is another one or has grown since the last look."""
+    def _read(self, path: Path) -> None:
+        """Read on in the last deliverer's file, and note when it was another one or had grown."""
         seen = (path, path.stat().st_size)
         if seen == self._watched:
-            return False
+            return
+        self._since = time.monotonic()
         if self._watched is None or self._watched[0] != path:
             self._offset, self._owner, self._ended = 0, None, False
         self._watched = seen
@@ -90,7 +89,6 @@ class Claim:
             if record.kind == "start":
                 self._owner = ProcessIdentity.load(record.data["process"])
             self._ended = record.kind == "end"
-        return True
 
 
 def still_mine(directory: RunDirectory, journal: JournalWriter) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
-from prism.delivery.awaiting import is_delivered
+from prism.delivery.awaiting import is_delivered, why_pending
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wish
 from prism.delivery.syncing import reopen_with_secrets
@@ -17,9 +17,6 @@ from prism.delivery.watch import Watch
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
-from prism.journal.live import LiveState
-from prism.journal.opening import open_journal
-from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL, RunState, read_overview, write_run_summary
 from prism.project import Project
 
@@ -151,10 +148,8 @@ class Followed:
     delivery: Delivery | None = None
     problem: str = ""
     waits_for_room: bool = False
+    watch: Watch | None = None
     _project: Project | None = None
-    _live: LiveState | None = None
-    _watch: Watch | None = None
-    _journal: JournalWriter | None = None
     _claim: Claim = field(init=False)
     _held_up_since: float | None = None
     _back_at: float = 0.0
@@ -165,14 +160,8 @@ class Followed:
         self._claim = Claim(self.directory)
 
     @property
-    def state(self) -> RunState | None:
-        """The run's state as last looked at, None before that."""
-        live = self.delivery.live if self.delivery is not None else self._live
-        return live.state if live is not None else None
-
-    @property
     def has_ended(self) -> bool:
-        return self.state is not None and self.state.status in TERMINAL
+        return self.watch is not None and self.watch.live.state.status in TERMINAL
 
     def held_up_for(self) -> float:
         """Seconds since when its delivery by this process is held up, 0 when it is not."""
@@ -183,19 +172,18 @@ class Followed:
     def look(self, *, room: int) -> bool:
         """Watch, and deliver; whether there is more to do. `room`: how many may be begun that have ended."""
         self.waits_for_room = False
+        if self.watch is None:
+            self.watch = Watch(self.directory)
         if self.delivery is not None:
             self._go_on(self.delivery)
-        if self._live is None:
-            self._live = LiveState(self.directory)
-        state = self.delivery.live.state if self.delivery is not None else self._live.poll()
-        if state.status not in TERMINAL:
-            self._watched().look(seconds=0.0)
-        if self.delivery is not None:
+        if self.delivery is not None and self.has_ended:
             return True
+        state = self.watch.look(seconds=0.0)
         if state.status in TERMINAL and is_delivered(state):
             write_run_summary(state)
             return False
-        self._begin(room=room)
+        if self.delivery is None:
+            self._begin(self.watch, room=room)
         return True
 
     def end(self) -> None:
@@ -203,9 +191,9 @@ class Followed:
         if self.delivery is not None:
             self.delivery.end()
             self.delivery = None
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = self._watch = None
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
 
     def _go_on(self, delivery: Delivery) -> None:
         if not delivery.look():
@@ -218,7 +206,7 @@ class Followed:
         elif self._held_up_since is None:
             self._held_up_since = time.monotonic()
 
-    def _begin(self, *, room: int) -> None:
+    def _begin(self, watch: Watch, *, room: int) -> None:
         if self.has_ended and room <= 0:
             self.waits_for_room = True
             return
@@ -228,27 +216,20 @@ class Followed:
             self._project = reopen_with_secrets(self.directory)
         journal = self._claim.take()
         if journal is None:
-            self._ask()
+            self._ask(watch.live.state)
             return
-        self.delivery = Delivery(self.directory, self._project, journal)
+        self.delivery = Delivery(self.directory, self._project, journal, live=watch.live)
         self._held_up_since = None
         self.delivery.begin()
 
-    def _ask(self) -> None:
+    def _ask(self, state: RunState) -> None:
         """Ask whoever delivers to hand over, if it says that it is held up: now and then."""
-        assert self._live is not None
-        self.problem = "; ".join(one.problem for one in self._live.state.trackers.values() if one.problem)
+        self.problem = why_pending(state)
         if not self.problem:
             self._wish_after = FIRST_WISH
         elif not self._wished or time.monotonic() - self._wished >= self._wish_after:
             wish(self.directory)
             self._wished, self._wish_after = time.monotonic(), min(self._wish_after * 2, LAST_WISH)
-
-    def _watched(self) -> Watch:
-        if self._watch is None:
-            self._journal = open_journal(self.directory, f"node-{ProcessIdentity.mine().key()}", role="node")
-            self._watch = Watch(self.directory, self._journal)
-        return self._watch
 
 
 def _is_finished(directory: RunDirectory) -> bool:

@@ -19,16 +19,16 @@ from typing import Any
 
 from attrs import asdict, define, field
 
+from prism.delivery.awaiting import is_over
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wake
 from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
-from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import RunState, write_run_summary
+from prism.journal.state import TERMINAL, RunState, write_run_summary
 from prism.plugins import OFF_VARIABLE
 from prism.project import Project, as_overrides, open_project
 
@@ -90,46 +90,41 @@ class NodeProcess:
     last_move: float = field(factory=time.monotonic)
     delivered: threading.Event = field(factory=threading.Event)
     given_back: threading.Event = field(factory=threading.Event)
-    _looking: threading.Lock = field(factory=threading.Lock)
 
     def run(self) -> None:
         """Watch and deliver until the work here is over and delivered, or nothing moves any more."""
         watch = Watch(self.directory, self.journal)
-        live = LiveState(self.directory)
         self.given_back.set()
-        threading.Thread(target=self._deliver, daemon=True).start()
+        threading.Thread(target=self._deliver, args=(watch,), daemon=True).start()
         if self.sampled is not None and self.project.config.ml.system_tracing:
-            sample = partial(sample_system_metrics, partial(self._look, live), self.project, self.journal)
+            sample = partial(sample_system_metrics, lambda: watch.live.state, self.project, self.journal)
             threading.Thread(target=partial(sample, sampled=self.sampled, stop=self.stop), daemon=True).start()
-        written = 0.0
+        written, status = 0.0, ""
         while self.directory.path.is_dir():  # somebody may delete it
-            watch.look(seconds=LOOK_SECONDS)
-            status = live.state.status
-            if self._look(live).status != status or time.monotonic() - written > SUMMARY_SECONDS:
-                write_run_summary(live.state)
+            state = watch.look(seconds=LOOK_SECONDS)
+            if state.status != status or time.monotonic() - written > SUMMARY_SECONDS:
+                write_run_summary(state)
                 written = time.monotonic()
-            if live.state.status != status:
+            if state.status != status:
                 wake(self.directory)
-            if watch.local_work_is_over:
-                if self.delivered.is_set() or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
+                status = state.status
+            if _work_is_over(watch, state):
+                delivered = self.delivered.is_set() or (self.given_back.is_set() and is_over(state))
+                if delivered or time.monotonic() - self.last_move > GIVE_UP_SECONDS:
                     break
             else:
                 self.last_move = time.monotonic()
         self.stop.set()
         self.given_back.wait(GIVE_BACK_SECONDS)
+        watch.close()
         self.journal.close()
-        write_run_summary(self._look(live))
+        write_run_summary(watch.live.poll())
 
-    def _look(self, live: LiveState) -> RunState:
-        """The run's state as it is now; two threads ask."""
-        with self._looking:
-            return live.poll()
-
-    def _deliver(self) -> None:
+    def _deliver(self, watch: Watch) -> None:
         """Deliver whenever nobody else does, until all is delivered. Who asked for it gets a minute to come."""
         claim = Claim(self.directory)
         while not (self.stop.is_set() or self.delivered.is_set()):
-            journal = claim.take()
+            journal = None if is_over(watch.live.state) else claim.take()  # as this process saw it last
             if journal is None:
                 self.stop.wait(CLAIM_SECONDS)
                 continue
@@ -150,6 +145,14 @@ class NodeProcess:
 
     def _moved(self) -> None:
         self.last_move = time.monotonic()
+
+
+def _work_is_over(watch: Watch, state: RunState) -> bool:
+    """Whether no process of the run is at work on this machine, nor will be."""
+    if watch.local_work_is_over:
+        return True
+    processes = [*state.processes.values(), *state.launchers.values()]
+    return state.status in TERMINAL and not any(process.is_here for process in processes)
 
 
 def main() -> None:
