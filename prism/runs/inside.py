@@ -21,9 +21,9 @@ from prism.journal.records import number, parse_number
 from prism.protocols import Record
 from prism.runs.beginning import enter_attempt, enter_trackers
 from prism.runs.files import KeptFiles
-from prism.runs.handle import Run
+from prism.runs.handle import Run, runs_of_this_process
 
-__all__ = ["RecordedRun", "join_run", "kept_files", "number", "parse_number"]
+__all__ = ["RecordedRun", "join_run", "kept_files", "number", "parse_number", "run_of_this_process"]
 
 
 def join_run(path: Path) -> Run:
@@ -40,6 +40,11 @@ def join_run(path: Path) -> Run:
     run = enter_attempt(directory, project=project, attempt=attempt, role="helper")
     enter_trackers(run, project)
     return run
+
+
+def run_of_this_process(path: str) -> Run:
+    """This process's handle on the run in the directory `path`: the one that it has, or a new one by `join_run`."""
+    return runs_of_this_process.get(path) or join_run(Path(path))
 
 
 @define
