@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -42,8 +43,7 @@ _EXACT = ("metrics", "file", "checkpoint", "model", "dataset", "start", "end", "
 _TOLD_OF_RANKS = ("metrics", "params", "tags", "file")
 """Kinds that trackers are told of ranks above 0, where `ml.ranks` asks for it."""
 
-_of_this_process: WeakValueDictionary[str, Run] = WeakValueDictionary()
-"""By its directory: the same run that comes out of a pickle again is the same handle."""
+runs_of_this_process: WeakValueDictionary[str, Run] = WeakValueDictionary()  # by their directories
 
 
 class Run:
@@ -71,7 +71,8 @@ class Run:
         self._stop = stop or StopRequest()
         self._owner = owner
         self._on_finish = on_finish
-        _of_this_process[str(directory.path)] = self
+        runs_of_this_process[str(directory.path)] = self
+        self._pid = os.getpid()
         self._kept = KeptFiles(directory.path, journal.path.stem)
         self._threads = watch_threads()
         self.attempt = attempt
@@ -264,7 +265,7 @@ class Run:
         """
         if status not in ("FINISHED", "FAILED", "KILLED"):
             raise UsageError(f"{status!r} is no status a run can end with", hint="FINISHED, FAILED or KILLED")
-        if self.status != "RUNNING":
+        if self.status != "RUNNING" or os.getpid() != self._pid:  # a forked child's end is not the run's
             return
         if status == "FINISHED" and self._owner == "user" and self._threads.first is not None:
             status, error = "FAILED", self._threads.first
@@ -300,7 +301,9 @@ class Run:
 
     def __reduce__(self) -> tuple[Callable[[str], Run], tuple[str]]:
         """For a process that is given this run (spawned by `multiprocessing`, say): it joins the run."""
-        return _run_of_this_process, (str(self.directory),)
+        from prism.runs.inside import run_of_this_process  # which imports this module
+
+        return run_of_this_process, (str(self.directory),)
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id} {self.status}>"
@@ -352,9 +355,3 @@ def _marks_of(stem: str, asked: str | Sequence[int]) -> Mapping[str, Any]:
     """What is added to records of a rank above 0 so that trackers are told of them."""
     rank = parse_journal_name(stem).rank or 0
     return {"told": True} if rank > 0 and (asked == "all" or rank in asked) else {}
-
-
-def _run_of_this_process(directory: str) -> Run:
-    from prism.runs.inside import join_run  # which imports this module
-
-    return _of_this_process.get(directory) or join_run(Path(directory))
