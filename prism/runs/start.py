@@ -47,6 +47,7 @@ class OpenRuns:
 
 
 _here = OpenRuns()
+os.register_at_fork(after_in_child=_here.own.clear)  # they are the parent's, and go on when a child ends
 
 
 def host(run: Run) -> None:
