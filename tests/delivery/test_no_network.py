@@ -138,5 +138,5 @@ def test_a_server_that_never_answers_costs_seconds_and_not_the_exit_code(tmp_pat
         waited = time.monotonic() - began
         print(f"{waited:.1f} s after the work's end")  # 9 s and the end of the process
         assert waited < 30  # of which a busy machine takes its part
-    assert "records (" in (tmp_path / "run.log").read_text()
+    assert "pending    " in (tmp_path / "run.log").read_text()
     assert read_state(only_run(tmp_path)).pending > 0
