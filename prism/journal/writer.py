@@ -53,7 +53,7 @@ class JournalWriter:
         self._closed = threading.Event()
         self._lock = threading.RLock()  # a signal handler or a finalizer may log in the midst of its thread's logging
         self._sync_lock = threading.RLock()
-        self._alive = self._forked = False
+        self._alive = self._reports = False
         self._room: Path | None = None
         self._fd: int | None = _aloof(os.open(path, _NEW_FILE, 0o644))
         _writers.add(self)
@@ -235,8 +235,8 @@ class JournalWriter:
         self.unrecorded += 1
         self.unrecorded_points += points
         self._complain(error)
-        if self._forked:  # nobody else says at its end how much it was
-            self._forked = False
+        if not self._reports:  # where nobody asks for the shortfall: in a child, in a further process of a run
+            self._reports = True
             _at_the_end(self._tell_shortfall)
 
     def _tell_shortfall(self) -> None:
@@ -247,10 +247,9 @@ class JournalWriter:
         self._lock, self._sync_lock = threading.RLock(), threading.RLock()
         self._closed = threading.Event()
         self._waiting.clear()
-        self._writing = self._torn = self._dirty = False
+        self._writing = self._torn = self._dirty = self._reports = False
         self.unrecorded = self.unrecorded_points = 0
         self._room = None
-        self._forked = True
         if self._fd is not None:
             with suppress(OSError):  # closed by user code
                 os.close(self._fd)
