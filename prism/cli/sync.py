@@ -35,7 +35,7 @@ def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
 
 
 def _sync(directories: list[RunDirectory]) -> int:
-    from prism.delivery.syncing import sync_run
+    from prism.delivery.syncing import read_finished, sync_run
 
     def stop(number: int, _: FrameType | None) -> None:
         raise Stopped(number)
@@ -45,12 +45,12 @@ def _sync(directories: list[RunDirectory]) -> int:
     try:
         for directory in directories:
             try:
-                state = sync_run(directory)
+                overview = read_finished(directory) or sync_run(directory).as_json()
             except (PrismError, OSError) as error:  # of this run; the others are delivered all the same
                 talk(f"{directory.run_id}: {error}")
                 code = max(code, error.exit_code if isinstance(error, PrismError) else 1)
                 continue
-            data(f"{state.run_id}  {state.status}  {state.pending} records pending")
+            data(f"{overview['run_id']}  {overview['status']}  {overview['pending']} records pending")
     finally:
         signal.signal(signal.SIGTERM, before)
     return code

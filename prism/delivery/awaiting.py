@@ -9,7 +9,6 @@ from collections.abc import Callable
 from attrs import define, field
 
 from prism.delivery.claim import wake
-from prism.journal.directory import RunDirectory
 from prism.journal.live import LiveState
 from prism.journal.state import TERMINAL, RunState
 
@@ -27,7 +26,7 @@ def is_over(state: RunState) -> bool:
 
 
 def await_delivery(
-    directory: RunDirectory,
+    live: LiveState,
     *,
     silence: float,
     longest: float = math.inf,
@@ -40,9 +39,8 @@ def await_delivery(
     later), or has moved nothing for `silence` seconds while records are pending. For a registration, and for the
     end of other nodes, only `longest` bounds the wait, which it does as a whole.
     """
-    live = LiveState(directory)
     waiting = _Waiting(live.state)
-    wake(directory)
+    wake(live.directory)
     while not until(live.state) and waiting.goes_on(live.state, silence=silence, longest=longest, grace=grace):
         time.sleep(LOOK_SECONDS)
         live.poll()

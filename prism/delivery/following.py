@@ -12,12 +12,12 @@ from attrs import define, field
 from prism.delivery.awaiting import is_delivered, why_pending
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wish
-from prism.delivery.syncing import reopen_with_secrets
+from prism.delivery.syncing import read_finished, reopen_with_secrets
 from prism.delivery.watch import Watch
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
-from prism.journal.state import TERMINAL, RunState, read_overview, write_run_summary
+from prism.journal.state import TERMINAL, RunState, write_run_summary
 from prism.project import Project
 
 LOOK_SECONDS = 0.5
@@ -95,7 +95,7 @@ class Following:
             if self._put_away.get(directory) == signature:
                 continue
             try:
-                finished = _is_finished(directory)
+                finished = read_finished(directory) is not None
             except (PrismError, OSError, ValueError, LookupError) as error:  # of this run; the others go on
                 self._fail(directory, error)
                 continue
@@ -213,7 +213,7 @@ class Followed:
         if time.monotonic() < self._back_at and self._claim.is_last(ProcessIdentity.mine()):
             return
         if self._project is None:  # before the claim: what cannot be read makes no delivery file
-            self._project = reopen_with_secrets(self.directory)
+            self._project = reopen_with_secrets(watch.live.state)
         journal = self._claim.take()
         if journal is None:
             self._ask(watch.live.state)
@@ -230,13 +230,6 @@ class Followed:
         elif not self._wished or time.monotonic() - self._wished >= self._wish_after:
             wish(self.directory)
             self._wished, self._wish_after = time.monotonic(), min(self._wish_after * 2, LAST_WISH)
-
-
-def _is_finished(directory: RunDirectory) -> bool:
-    """Whether there is nothing to do for a run: from the cache where that still holds."""
-    overview = read_overview(directory)
-    awaits = overview["status"] == "FINISHED" and (overview["model"] or {}).get("state") == "pending"
-    return overview["status"] in TERMINAL and overview["pending"] == 0 and not awaits
 
 
 def _said(error: Exception) -> str:

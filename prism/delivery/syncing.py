@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -12,16 +13,26 @@ from prism.delivery.awaiting import await_delivery, is_delivered, why_pending
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim, ClaimLost, wish
 from prism.delivery.node import reopen_project
-from prism.delivery.watch import look_at
+from prism.delivery.watch import Watch
 from prism.errors import PrismError, Unreachable
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
+from prism.journal.live import LiveState
 from prism.journal.records import JournalWriter
-from prism.journal.state import RunState, read_state, write_run_summary
+from prism.journal.state import TERMINAL, RunState, read_cached, write_run_summary
 from prism.project import Project, open_project
 
 PATIENCE_SECONDS = 60.0
 HAND_OVER_SECONDS = 5.0
+
+
+def read_finished(directory: RunDirectory) -> Mapping[str, Any] | None:
+    """`RunState.as_json` of a run that has ended and is delivered, from its cache; None when that is not sure."""
+    cached = read_cached(directory)
+    if cached is None or cached["pending"]:
+        return None
+    awaits = cached["status"] == "FINISHED" and (cached["model"] or {}).get("state") == "pending"
+    return None if awaits else cached
 
 
 def sync_run(directory: RunDirectory) -> RunState:
@@ -30,23 +41,34 @@ def sync_run(directory: RunDirectory) -> RunState:
     While another process delivers this run, asks it to hand over if it is held up, and else waits for it.
     Raises `Unreachable` when a server does not answer; what was delivered until then counts.
     """
-    state = look_at(directory)
-    if is_delivered(state):
-        return state
+    watch = Watch(directory)
+    try:
+        state = watch.look(seconds=0.0)
+        if not is_delivered(state):
+            state = _sync(directory, watch.live)
+    finally:
+        watch.close()
+    if state.status in TERMINAL and read_cached(directory) is None:
+        write_run_summary(state)
+    return state
+
+
+def _sync(directory: RunDirectory, live: LiveState) -> RunState:
     taking = _Taking(directory, Claim(directory))
     if not taking.has_claim():
         wish(directory)
         until = partial(_is_delivered_or_mine, taking=taking)
-        state = await_delivery(directory, silence=PATIENCE_SECONDS, grace=HAND_OVER_SECONDS, until=until)
+        state = await_delivery(live, silence=PATIENCE_SECONDS, grace=HAND_OVER_SECONDS, until=until)
         if taking.journal is None:
             return _checked(state, by=taking.claim.owner())
     assert taking.journal is not None
-    return _deliver(directory, taking.journal)
+    return _deliver(live, taking.journal)
 
 
-def reopen_with_secrets(directory: RunDirectory) -> Project:
+def reopen_with_secrets(state: RunState) -> Project:
     """The run's project as the run had it, with the secrets of the project's configuration as it stands now."""
-    return reopen_project(directory, secrets=_secrets(directory))
+    current = _current_config(state)
+    return reopen_project(state.directory, secrets=current.secrets() if current is not None else {})
 
 
 @define
@@ -66,10 +88,10 @@ def _is_delivered_or_mine(state: RunState, *, taking: _Taking) -> bool:
     return is_delivered(state) or taking.has_claim()
 
 
-def _deliver(directory: RunDirectory, journal: JournalWriter) -> RunState:
+def _deliver(live: LiveState, journal: JournalWriter) -> RunState:
     """Deliver with the claim `journal`. Raises what held a tracker up, when all others have been served."""
     try:
-        delivery = Delivery(directory, reopen_with_secrets(directory), journal, tries=1)
+        delivery = Delivery(live.directory, reopen_with_secrets(live.state), journal, tries=1, live=live)
     except BaseException:
         journal.write("end", {"status": "FAILED", "exit_code": 1, "error": ""})
         journal.close()
@@ -77,11 +99,12 @@ def _deliver(directory: RunDirectory, journal: JournalWriter) -> RunState:
     try:
         troubles = delivery.drain()
     except ClaimLost:
-        return _checked(await_delivery(directory, silence=PATIENCE_SECONDS), by=Claim(directory).owner())
+        return _checked(await_delivery(live, silence=PATIENCE_SECONDS), by=Claim(live.directory).owner())
     finally:
         delivery.end()
-    state = read_state(directory)
-    write_run_summary(state)
+    state = live.poll()
+    if troubles:
+        write_run_summary(state)
     for trouble in troubles.values():
         raise trouble
     held = [tracker.problem for tracker in state.trackers.values() if tracker.held]
@@ -99,15 +122,10 @@ def _checked(state: RunState, *, by: ProcessIdentity | None) -> RunState:
     raise Unreachable(f"{state.run_id} is being delivered by {who}, which does not get on: {problem}")
 
 
-def _secrets(directory: RunDirectory) -> dict[str, Any]:
-    """The secrets of the project's configuration as it stands now: the run's own copy has none."""
-    current = _current_config(directory)
-    return current.secrets() if current is not None else {}
-
-
-def _current_config(directory: RunDirectory) -> Configuration | None:
-    file = read_state(directory).configuration.get("config_file", "")
+def _current_config(state: RunState) -> Configuration | None:
+    """The project's configuration as it stands now: the run's own copy has no secrets."""
+    file = state.configuration.get("config_file", "")
     try:
-        return open_project(directory.project / file).config
+        return open_project(state.directory.project / file).config
     except PrismError:
         return None  # then the server says that it wants a password

@@ -18,6 +18,7 @@ from prism.delivery.node import start_node_process
 from prism.delivery.system_metrics import Sampled
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
+from prism.journal.live import LiveState
 from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import RunState, read_state
@@ -200,4 +201,4 @@ def _await_delivery(directory: RunDirectory, project: Project) -> RunState:
     embedded = not address or address.startswith("sqlite:")  # made and opened here, slowly at worst, but never away
     silence = EMBEDDED_SECONDS if embedded else SILENT_SECONDS
     longest = project.config.ml.model_repo.await_registration_for
-    return await_delivery(directory, silence=silence, longest=longest, grace=GRACE_SECONDS, until=is_over)
+    return await_delivery(LiveState(directory), silence=silence, longest=longest, grace=GRACE_SECONDS, until=is_over)

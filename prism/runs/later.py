@@ -10,6 +10,7 @@ from prism.delivery.awaiting import await_delivery, why_pending
 from prism.delivery.node import start_node_process
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import new_run_id
+from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.state import read_state
 from prism.project import Project
@@ -44,11 +45,11 @@ def deliver_now(path: Path, *, project: Project) -> str:
 
     Waits while it gets on, at most 15 s for a server that is silent.
     """
-    directory = RunDirectory(path)
-    if read_state(directory).pending == 0:
+    live = LiveState(RunDirectory(path))
+    if live.state.pending == 0:
         return ""
-    start_node_process(directory, project)
-    state = await_delivery(directory, silence=SILENT_SECONDS, grace=GRACE_SECONDS, until=lambda one: one.pending == 0)
+    start_node_process(live.directory, project)
+    state = await_delivery(live, silence=SILENT_SECONDS, grace=GRACE_SECONDS, until=lambda one: one.pending == 0)
     if state.pending == 0:
         return ""
     return why_pending(state) or f"{state.pending} records are not delivered yet"
