@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,7 +14,7 @@ from mlflow.utils.validation import _validate_batch_log_data, _validate_batch_lo
 
 from prism.protocols import Record
 from prism_mlflow.batches import cut_batches
-from prism_mlflow.naming import cut, own_tag, stored_name, stored_path, stored_tag, text
+from prism_mlflow.naming import cut, original_name, own_tag, stored_name, stored_path, stored_tag, text
 from prism_mlflow.projection import project
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=300)
@@ -40,6 +41,28 @@ def test_mlflow_takes_every_stored_name(name: str) -> None:
 @given(NAMES, NAMES)
 def test_different_names_stay_different(one: str, other: str) -> None:
     assert (stored_name(one) == stored_name(other)) == (one == other)
+
+
+@STEADY
+@given(NAMES)
+@example('"quoted"').via("looks like the tag's own JSON")
+@example("x" * 249 + "é[").via("the tag's name is too long itself")
+def test_the_name_as_given_comes_back(name: str) -> None:
+    for kind, of in (("metrics", stored_name), ("params", stored_name), ("tags", stored_tag)):
+        value: Any = 1.0 if kind == "metrics" else "v"
+        found = project([record(kind, step=1, **{kind: {name: value}})])
+        assert original_name(of(name), found.own) == name
+        assert all(text(tag) == tag and len(value) <= 8000 for tag, value in found.own.items())
+
+
+def test_names_that_are_nearly_the_same_stay_apart() -> None:
+    """In letter case, in what is replaced, in what is cut off, in how a letter is composed; as metrics and as files."""
+    names = ["loss", "Loss", "LOSS", "a/b", "a_b", "a//b", "a[b", "a]b", "a@b", "é", "e\u0301", "x" * 300, "x" * 301]
+    names += ["損失", "损失", "a b", "a  b", "a b ", " a b"]
+    assert len({stored_name(name) for name in names}) == len(names)
+    assert len({stored_tag(name) for name in names}) == len(names)
+    files = [name for name in names if name != "a//b"]  # which is the file a/b
+    assert len({stored_path(name) for name in files}) == len(files)
 
 
 @pytest.mark.parametrize("name", ["loss", "eval/drug_qa/rougeL", "lr group:0", "损失", "a.b-c_d", "x" * 250])

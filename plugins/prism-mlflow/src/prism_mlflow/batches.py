@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from attrs import define, field
@@ -59,4 +60,9 @@ def _has_room(batch: Batch, entity: Entity, *, size: int, points: int) -> bool:
 def _size(entity: Entity) -> int:
     value = "" if isinstance(entity, Metric) else entity.value
     # as in the request, where every character beyond ASCII takes six bytes or twelve
-    return len(json.dumps(entity.key)) + len(json.dumps(value)) + _FRAME
+    return _key_size(entity.key) + (len(json.dumps(value)) if value else 2) + _FRAME
+
+
+@lru_cache(maxsize=4096)
+def _key_size(key: str) -> int:
+    return len(json.dumps(key))

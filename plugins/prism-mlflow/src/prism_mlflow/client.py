@@ -36,6 +36,11 @@ class Client(MlflowClient):
             made = self._registry_client_lazy = _Registry(self.tracking_uri, store=self._registry_of())
         return made
 
+    @property
+    def store(self) -> Any:
+        """The store for runs, for calls on which this class would only spend time."""
+        return self._tracking_client.store
+
     def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
         """The run's files and folders directly under `path`."""
         return list(self._tracking_client.list_artifacts(run_id, path))  # type: ignore[no-untyped-call]

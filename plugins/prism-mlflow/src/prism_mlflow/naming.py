@@ -2,19 +2,23 @@
 
 MLflow takes letters and digits of any script and `_ - . : /` and spaces, 250 characters, and no
 name that reads as another path. Any other name is stored as a readable part and a digest; the
-tracker keeps the name as given in the tag `prism.name.<stored name>`.
+tracker keeps the name as given in the tag `prism.name.<stored name>`, from which `original_name` has it back.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import posixpath
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 
 MAX_NAME = 250
 MAX_PARAM = 6000
 MAX_TAG = 8000
 
+_QUOTE = '"'
 _UNFIT = re.compile(r"[^\w\-. :/]")
 _UNFIT_FILE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\?#%:*\"<>|;]")
 _READABLE = 180
@@ -24,6 +28,7 @@ _OURS = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def stored_name(name: str) -> str:
     """The name under which MLflow keeps the metric, parameter or tag `name`; most names stay as they are."""
     if _is_fit(name):
@@ -31,6 +36,19 @@ def stored_name(name: str) -> str:
     readable = _UNFIT.sub("_", name)[:_READABLE]
     parts = [part for part in readable.split("/") if part.strip(". ")]
     return f"{'/'.join(parts).lstrip('.') or 'unnamed'}-{_digest(name)}"  # MLflow takes no name that begins with ".."
+
+
+def original_name(stored: str, tags: Mapping[str, str]) -> str:
+    """The name as it was given, from the one under which MLflow keeps it and the tags of the run."""
+    noted = tags.get(own_tag("name", stored))
+    if noted is None:
+        return stored
+    return str(json.loads(noted)) if noted.startswith(_QUOTE) else noted
+
+
+def noted_name(name: str) -> str:
+    """A name as a tag keeps it: itself; as JSON where a database could not store it, or it looks like JSON itself."""
+    return name if text(name) == name and not name.startswith(_QUOTE) else json.dumps(name)
 
 
 def stored_tag(name: str) -> str:

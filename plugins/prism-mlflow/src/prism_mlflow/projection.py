@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from prism.protocols import Record
-from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, own_tag, stored_name, stored_path, stored_tag, text
+from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, noted_name, own_tag, stored_name, stored_path, stored_tag, text
 
 _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
@@ -116,7 +116,9 @@ _KINDS = {"metrics": _metrics, "params": _params, "tags": _tags, "dataset": _dat
 def _named(projection: Projection, given: str, *, stored: str) -> str:
     """The stored name; where it is not the one given, that is kept in a tag."""
     if stored != given:
-        projection.own[own_tag("name", stored)] = cut(text(given), limit=MAX_TAG, whole="the run's journal")
+        noted = noted_name(given)
+        tag = own_tag("name", stored)
+        projection.own[tag] = _kept(projection, noted, limit=MAX_TAG, whole=_whole("names", stored))
     return stored
 
 

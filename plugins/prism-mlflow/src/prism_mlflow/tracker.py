@@ -191,7 +191,7 @@ class MlflowTracker:
     def _log(self, batch: Batch) -> None:
         with self._opened.reach("take a batch") as client:
             try:
-                client.log_batch(self._mlflow_id, metrics=batch.metrics, params=batch.params, tags=batch.tags)
+                client.store.log_batch(self._mlflow_id, batch.metrics, batch.params, batch.tags)
             except MlflowException as error:
                 if "Changing param values is not allowed" not in str(error):
                     raise
