@@ -19,7 +19,13 @@ from types import MappingProxyType
 from typing import Any
 
 ADMIN = ("admin", "correct horse 12")
-_SILENT = MappingProxyType({"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"})
+_ALWAYS = MappingProxyType(
+    {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "localhost:*,127.0.0.1:*,mlflow.test:*",  # the last is of campaigns.names
+        "OMP_NUM_THREADS": "1",
+    }
+)
 
 
 class ServerFailedError(RuntimeError):
@@ -56,7 +62,7 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self.folder,
-                env={**environment, **_SILENT, **self._environment},
+                env={**environment, **_ALWAYS, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

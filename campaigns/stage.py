@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 from attrs import frozen
 from mlflow.tracking import MlflowClient
@@ -29,13 +28,13 @@ class Stage:
 
 
 @contextmanager
-def staged(name: str, *, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Stage]:
+def staged(name: str) -> Iterator[Stage]:
     """A stage for the length of a block."""
     with tempfile.TemporaryDirectory(prefix=f"prism-{name}-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch) / "server"
         folder.mkdir()
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-        server = MlflowServer(folder, environment=environment)
+        server = MlflowServer(folder)
         server.start()
         try:
             yield Stage(Path(scratch), server)
