@@ -10,6 +10,7 @@ from prism.journal.ends import ProcessState
 from prism.journal.identity import ProcessIdentity
 from prism.journal.projection import is_told
 from prism.journal.records import parse_number
+from prism.journal.stretches import Stretches
 from prism.journal.trackers import TrackerState
 from prism.protocols import Record
 
@@ -30,7 +31,7 @@ def apply_records(state: RunState, records: Iterable[Record]) -> None:
         if process is not None:
             process.hear(record)
         if is_told(record):
-            state.deliverable.setdefault(record.file, []).append(record.seq)
+            state.deliverable.setdefault(record.file, Stretches()).add(record.seq)
 
 
 def _on_start(state: RunState, record: Record) -> None:

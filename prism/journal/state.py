@@ -16,6 +16,7 @@ from prism.journal.identity import ProcessIdentity
 from prism.journal.looks import Looks, lease_seconds
 from prism.journal.projection import Follower
 from prism.journal.records import Damage, number, read_journal
+from prism.journal.stretches import Stretches
 from prism.journal.trackers import TrackerState
 
 TERMINAL = ("FINISHED", "KILLED", "FAILED")
@@ -47,7 +48,7 @@ class RunState:
     launchers: dict[str, ProcessState] = field(factory=dict)
     beginner: ProcessState | None = None
     configuration: Mapping[str, Any] = field(factory=dict)
-    deliverable: dict[str, list[int]] = field(factory=dict)
+    deliverable: dict[str, Stretches] = field(factory=dict)
     began: dict[bool, dict[int, tuple[int, str]]] = field(factory=lambda: {True: {}, False: {}})
     metric_steps: dict[str, float] = field(factory=dict)
     sizes: dict[str, int] = field(factory=dict)

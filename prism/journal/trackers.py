@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from attrs import define, field
 
+from prism.journal.stretches import Stretches
 from prism.protocols import Record
 
 
@@ -36,7 +36,7 @@ class TrackerState:
         if "held" in said and record.file >= self._held_by:  # not by a deliverer that was taken over from
             self.held, self._held_by = dict(said["held"]), record.file
 
-    def count_pending(self, deliverable: Mapping[str, Sequence[int]]) -> int:
-        """How many of the records to deliver (journal file → their numbers, ascending) are past its position."""
-        past = sum(len(seqs) - bisect_right(seqs, self.position.get(file, 0)) for file, seqs in deliverable.items())
+    def count_pending(self, deliverable: Mapping[str, Stretches]) -> int:
+        """How many of the records to deliver (journal file → their numbers) are past its position."""
+        past = sum(seqs.count_after(self.position.get(file, 0)) for file, seqs in deliverable.items())
         return past + sum(map(len, self.held.values()))  # within the position, and not there all the same
