@@ -8,18 +8,17 @@ the length of a lease on the watcher's own clock. A process that can deliver ask
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from pathlib import Path
 
-from attrs import define
+from attrs import define, field
 
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
+from prism.journal.looks import Looks, lease_seconds
 from prism.journal.records import FORMAT, JournalWriter, read_journal
 
-LEASE_SECONDS = 90.0
 STAND_BACK_SECONDS = 60.0
 
 
@@ -32,12 +31,15 @@ class Claim:
     """Tries to become the deliverer of a run."""
 
     directory: RunDirectory
-    lease: float = LEASE_SECONDS
+    lease: float = field(factory=lease_seconds)
+    _looks: Looks = field(init=False)
     _watched: tuple[Path, int] | None = None
-    _since: float = 0.0
     _offset: int = 0
     _owner: ProcessIdentity | None = None
     _ended: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._looks = Looks(self.directory)
 
     def take(self) -> JournalWriter | None:
         """The journal of the new deliverer, or None while another one is at work."""
@@ -72,14 +74,15 @@ class Claim:
             return True
         if self._owner is not None and self._owner.is_here():
             return not self._owner.is_alive()
-        return time.monotonic() - self._since >= self.lease
+        silent = self._looks.note(path.stem, path.stat().st_size)  # of this process and those before it
+        self._looks.keep()
+        return silent >= self.lease
 
     def _read(self, path: Path) -> None:
-        """Read on in the last deliverer's file, and note when it was another one or had grown."""
+        """Read on in the last deliverer's file."""
         seen = (path, path.stat().st_size)
         if seen == self._watched:
             return
-        self._since = time.monotonic()
         if self._watched is None or self._watched[0] != path:
             self._offset, self._owner, self._ended = 0, None, False
         self._watched = seen

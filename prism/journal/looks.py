@@ -51,7 +51,7 @@ class Looks:
 
     directory: RunDirectory
     _seen: dict[str, tuple[int, float]] = field(init=False)
-    _changed: bool = False
+    _noted: set[str] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self._seen = _read(self._path)
@@ -62,7 +62,7 @@ class Looks:
         last, since = self._seen.get(file, (-1, now))
         if records != last or since > now:  # later than now: the machine has been started anew
             self._seen[file] = (records, now)
-            self._changed = True
+            self._noted.add(file)
             return 0.0
         return now - since
 
@@ -73,9 +73,10 @@ class Looks:
 
     def keep(self) -> None:
         """Remember the looks for the next process of this machine."""
-        if self._changed:
-            self._changed = False
-            seen = {file: {"records": records, "since": since} for file, (records, since) in self._seen.items()}
+        if self._noted:
+            merged = _read(self._path) | {file: self._seen[file] for file in self._noted}
+            self._noted.clear()
+            seen = {file: {"records": records, "since": since} for file, (records, since) in merged.items()}
             with suppress(OSError):  # a run of another user, a full disk: then each process looks for itself
                 self._path.parent.mkdir(exist_ok=True)
                 write_whole(self._path, json.dumps({"machine": this_machine(), "seen": seen}) + "\n")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from prism.journal.identity import ProcessIdentity, now
+from prism.journal.looks import lease_seconds
 
 FORMAT = 1
 ROOM_BYTES = 8192
@@ -91,14 +92,14 @@ class JournalWriter:
                     self._complain(error)
 
     def keep_alive(self) -> None:
-        """Start what syncs every second and what writes a heartbeat every ten.
+        """Start what syncs every second and what writes a heartbeat every ten, nine in a shorter lease.
 
         They are two threads, so that a disk that is slow to sync does not make the process look dead.
         """
         self._alive = True
         self._every(SYNC_SECONDS, self.sync, name="prism-journal-sync")
         beats = itertools.count(1)
-        self._every(HEARTBEAT_SECONDS, lambda: self._beat(next(beats)), name="prism-journal")
+        self._every(min(HEARTBEAT_SECONDS, lease_seconds() / 9), lambda: self._beat(next(beats)), name="prism-journal")
 
     def keep_room(self) -> None:
         """Set some of the disk aside, so that the end of a run can be written also when it is full by then."""

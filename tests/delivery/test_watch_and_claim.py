@@ -159,3 +159,12 @@ def test_an_owner_elsewhere_has_a_lease(directory: RunDirectory) -> None:
     assert claim.take() is None
     time.sleep(0.3)
     assert claim.take() is not None
+
+
+def test_looks_of_several_commands_at_an_owner_elsewhere_add_up(directory: RunDirectory) -> None:
+    owner = JournalWriter(directory.delivery / "000001.jsonl")
+    owner.write("start", {"role": "delivery", "process": ELSEWHERE.dump()})
+    assert Claim(directory, lease=0.5).take() is None
+    time.sleep(0.6)
+    assert Claim(directory, lease=60).take() is None
+    assert Claim(directory, lease=0.5).take() is not None
