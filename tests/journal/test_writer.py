@@ -259,7 +259,7 @@ def test_a_finalizer_may_log_in_the_midst_of_logging(journal: JournalWriter, mon
         count += 1
         if count < 100:
             Leaving(count)
-            gc.collect()
+            gc.collect(0)
         return real(descriptor, line)
 
     monkeypatch.setattr(os, "write", write)
