@@ -176,3 +176,100 @@ def test_a_last_line_that_a_dead_process_did_not_finish_is_reported(
     assert "a1-rank0.jsonl" in state.as_json()["damage"][0]
     worker(directory, "a2-rank0", ProcessIdentity.mine())
     assert not read_state(directory).damage  # a process that is alive may be in the middle of one
+
+
+def test_last_words_that_come_while_a_death_is_noticed_are_read(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = worker(directory, "a1-rank0", ProcessIdentity.mine())
+
+    def dies_after_a_word(_: ProcessIdentity) -> bool:
+        if writer.path.read_bytes().count(b"\n") == 1:
+            writer.write("end", end("FINISHED"))
+        return False
+
+    monkeypatch.setattr(ProcessIdentity, "is_alive", dies_after_a_word)
+    assert read_state(directory).status == "FINISHED"
+    writer = worker(directory, "a2-rank0", ProcessIdentity.mine())
+    assert LiveState(directory).state.status == "FINISHED"
+
+
+WORDS = {
+    "own": end("FINISHED"),
+    "leaving": end("FINISHED", exit_code=None),
+    "seen": {"status": "FAILED", "exit_code": 3, "error": "exit code 3", "of": "a1-rank0"},
+    "dead": {"status": "FAILED", "exit_code": None, "error": "died", "of": "a1-rank0"},
+    "lease": {"status": "FAILED", "exit_code": None, "error": "lost", "of": "a1-rank0", "heartbeats": 0, "records": 1},
+}
+ORDER = ("own", "seen", "leaving", "dead", "lease")
+
+
+@pytest.mark.parametrize("first", ORDER)
+@pytest.mark.parametrize("second", ORDER)
+def test_of_two_ends_the_one_that_knows_most_counts(
+    directory: RunDirectory, dead: ProcessIdentity, first: str, second: str
+) -> None:
+    writer = worker(directory, "a1-rank0", dead)
+    observer = JournalWriter(directory.journal / "node-x.jsonl")
+    for word in (first, second):
+        if word in ("own", "leaving"):
+            writer.write("end", WORDS[word])
+        else:
+            observer.write("end", WORDS[word])
+    state = read_state(directory)
+    best = min((first, second), key=ORDER.index)
+    assert (state.status, state.error) == (WORDS[best]["status"], WORDS[best]["error"])
+    assert LiveState(directory).state.status == state.status
+
+
+def test_who_leaves_without_an_error_is_running_until_it_is_gone(
+    directory: RunDirectory, dead: ProcessIdentity
+) -> None:
+    worker(directory, "a1-rank0", ProcessIdentity.mine()).write("end", WORDS["leaving"])
+    assert read_state(directory).status == "RUNNING"
+    worker(directory, "a2-rank0", dead).write("end", WORDS["leaving"])
+    assert read_state(directory).status == "FINISHED"
+    worker(directory, "a3-rank0", ELSEWHERE).write("end", WORDS["leaving"])
+    assert read_state(directory).status == "FINISHED"
+
+
+def test_any_record_after_an_end_by_lease_makes_it_void(directory: RunDirectory) -> None:
+    node = worker(directory, "a1-rank0", ELSEWHERE)
+    live = LiveState(directory)
+    JournalWriter(directory.journal / "node-x.jsonl").write("end", WORDS["lease"])
+    assert live.poll().status == read_state(directory).status == "FAILED"
+    node.write("metrics", {"step": 1, "metrics": {"loss": 1.0}})
+    assert live.poll().status == read_state(directory).status == "RUNNING"
+
+
+def test_the_summary_of_what_has_grown_since_it_was_read_is_out_of_date(directory: RunDirectory) -> None:
+    node = worker(directory, "a1-rank0", ELSEWHERE)
+    JournalWriter(directory.journal / "node-x.jsonl").write("end", WORDS["lease"])
+    state = read_state(directory)
+    node.write("end", end("FINISHED"))
+    write_run_summary(state)
+    assert read_overview(directory)["status"] == "FINISHED"
+    write_run_summary(read_state(directory))
+    assert read_overview(directory)["derived_from"]
+
+
+def test_two_processes_of_a_machine_add_to_its_looks(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Looks(directory), Looks(directory)
+    one.note("a1-rank0", 5)
+    other.note("a1-rank1", 7)
+    one.keep()
+    other.keep()
+    later = clock() + 50
+    monkeypatch.setattr("prism.journal.looks.clock", lambda: later)
+    again = Looks(directory)
+    assert 49 < again.silence("a1-rank0", 5) < 51 and 49 < again.note("a1-rank1", 7) < 51
+    assert again.silence("a1-rank0", 6) == again.note("a1-rank1", 8) == 0.0
+    monkeypatch.setattr("prism.journal.looks.clock", lambda: 1.0)  # the machine was started anew
+    assert again.note("a1-rank0", 5) == 0.0
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon"])
+def test_a_lease_that_is_none_is_refused(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PRISM_LEASE_SECONDS", text)
+    with pytest.raises(UsageError, match="PRISM_LEASE_SECONDS"):
+        read_state(directory)
