@@ -63,7 +63,7 @@ class ServedArtifacts(ArtifactRepository):
         self._transport = transport
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
-        """Send one file; one of the same name is replaced. What drops on the way is never kept by the server."""
+        """Send one file; one of the same name is replaced. Whoever is cut off sends it again from its beginning."""
         verify_artifact_path(artifact_path)  # type: ignore[no-untyped-call]
         name = posixpath.join(artifact_path or "", posixpath.basename(local_file))
         headers = {"Content-Type": _guess_mime_type(name)}  # type: ignore[no-untyped-call]

@@ -7,6 +7,8 @@ import posixpath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from prism.errors import Unreachable
+from prism_mlflow.client import Client
 from prism_mlflow.connection import Connection
 from prism_mlflow.projection import File
 
@@ -35,6 +37,17 @@ def put(connection: Connection, run_id: str, *, path: Path, name: str) -> None:
         link.symlink_to(path.absolute())
         with connection.reach(f"take the file {name}") as client:
             client.log_artifact(run_id, str(link), folder or None)
+            size = path.stat().st_size
+            if size >= NOTED_SIZE:
+                _check_size(client, run_id, name=name, size=size)
+
+
+def _check_size(client: Client, run_id: str, *, name: str, size: int) -> None:
+    """Raise `Unreachable` when the store says that it has another number of bytes; some stores do not say."""
+    listed = client.list_artifacts(run_id, posixpath.dirname(name) or None)
+    kept = next((entry.file_size for entry in listed if entry.path == name), None)
+    if kept is not None and kept != size:
+        raise Unreachable(f"MLflow's artifact store has {kept} of the {size} bytes of {name}")
 
 
 def put_text(connection: Connection, run_id: str, *, content: str, name: str) -> None:
