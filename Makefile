@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 PIP = .venv/bin/python -m pip
 DISTRIBUTIONS = -e . $(foreach folder,$(sort $(dir $(wildcard plugins/*/pyproject.toml))),-e $(folder))
 
-.PHONY: install dev demo test lint types startup
+.PHONY: install dev demo test lint types startup campaigns
 
 install: .venv/installed
 dev: .venv/developing
@@ -33,3 +33,9 @@ types: dev
 
 startup: install
 	.venv/bin/python benchmarks/startup.py
+
+# Hours on two cores; `make campaigns SHARE=0.05` does a twentieth of the trials.
+SHARE = 1
+campaigns: dev
+	.venv/bin/python -m campaigns --share $(SHARE) > campaigns.jsonl || failed=1; \
+	.venv/bin/python -m campaigns.table campaigns.jsonl; exit $${failed:-0}

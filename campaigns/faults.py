@@ -97,6 +97,8 @@ def _begin_faults(line: Line, plan: Plan, faults: ExitStack) -> None:
     elif plan.kind == "create_reply_lost":
         line.proxy.fault("reply_lost", path="runs/create", times=plan.trials)
     else:
+        if plan.kind == "mixed":
+            line.proxy.fault("reply_lost", path="runs/create", times=plan.trials)
         kinds = KINDS if plan.kind == "mixed" else (plan.kind,)
         for kind in kinds:
             seconds = {"stall": plan.stall, "drip": 0.2}.get(kind)

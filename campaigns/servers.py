@@ -54,7 +54,7 @@ class ServerProcess:
         self._command, self._answers, self._environment = list(command), answers, environment
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, within: float = 150.0) -> None:
+    def start(self, *, within: float = 300.0) -> None:
         """Start it and wait until it answers. Raises `ServerFailedError` after `within` seconds."""
         log = self.folder / "server.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PRISM_"))}

@@ -83,7 +83,7 @@ def all_at_once(project: Path, run_id: str, draw: random.Random) -> int:
     time.sleep(draw.uniform(0.5, 3))
     victim = draw.choice(processes)
     victim.send_signal(signal.SIGKILL)
-    codes = [process.wait(300) for process in processes if process is not victim]
+    codes = [code for process in processes if (code := process.wait(300)) != -signal.SIGKILL]
     last = prism(project, "sync", run_id)
     if last.returncode or any(codes):
         tell(f"prism sync ended with {codes}, the last one with {last.returncode}: {last.stderr[-500:]}")
