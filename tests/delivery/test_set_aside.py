@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from prism.delivery.claim import Claim
 from prism.delivery.syncing import sync_run
 from prism.errors import Unreachable
 from prism.journal.directory import RunDirectory
+from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import RunState, read_state
@@ -203,10 +203,8 @@ def test_a_deliverer_that_was_taken_over_from_does_not_bring_back_what_it_had_se
     sync_with_trouble(directory)
     refuse(project)
     sync_run(directory)
+    live = LiveState(directory)
     late = JournalWriter(directory.delivery / "000000.jsonl")
     late.write("tracker", {"tracker": "picky", "held": {"a1-rank0": [6]}})
     late.close()
-    assert read_state(directory).pending == 0
-    journal = Claim(directory).take()
-    assert journal is not None
-    journal.close()
+    assert live.poll().pending == read_state(directory).pending == 0
