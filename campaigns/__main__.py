@@ -26,6 +26,7 @@ COMMANDS = (
     ("never_back", 20, ()),
     ("sync_kills", 200, ()),
     ("status", 100, ()),
+    ("artifacts", 1, ("--megabytes", "5000", "--drops", "3")),
     ("store", 3, ()),
     ("store", 3, ("--way", "mlflow-sync")),
 )

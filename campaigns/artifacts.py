@@ -59,7 +59,7 @@ def run_trial(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
             tally += Tally(broken=1)
     tally += Tally(lost=int(_digest_there(stage, noted.run_id, large.name) != digest))
     large.unlink()
-    return tally, {"delivery_growth_mb": round(growth / 1e6, 1), "seconds": round(took, 1)}
+    return tally, {"delivery_growth_mb": round(growth / 1e6, 1), "took_s": round(took, 1)}
 
 
 def _write_random(path: Path, plan: Plan) -> str:

@@ -32,6 +32,7 @@ CAMPAIGNS = {
     "kill": "`kill -9` at random moments",
     "outage": "outage in mid-run",
     "never_back": "server that never comes back",
+    "artifacts": "artifact of 5 GB, the connection dropped three times",
     "sync_kills": "`prism sync` killed, and four at once",
 }
 WAYS = {"prism": "Prism", "mlflow-sync": "MLflow sync", "mlflow-async": "MLflow async"}
