@@ -107,3 +107,6 @@ REGISTRY_FALLING_THROUGH = (
     *("set_registered_model_tag", "test_webhook", "transition_model_version_stage", "update_registered_model"),
     *("update_webhook",),
 )
+
+REGISTRY_BEYOND = ("get_model_version_stages",)
+"""Asked of the server too, though the abstract class does not declare it."""

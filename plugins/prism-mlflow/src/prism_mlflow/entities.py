@@ -34,6 +34,7 @@ from prism.runs.inside import number
 from prism_mlflow.told import Point, ToldModel, ToldRun, ToldVersion
 
 _RUN_NAME = "mlflow.runName"
+_PARENT = "mlflow.parentRunId"
 _VersionTag: Any = ModelVersionTag  # MLflow's are not typed
 _ModelTag: Any = RegisteredModelTag
 _FEWEST, _MOST = 10**17, 9 * 10**17
@@ -68,7 +69,7 @@ def as_run(told: ToldRun, *, experiment: str, artifacts: str) -> Run:
         artifact_uri=artifacts,
         run_name=told.name or told.id,
     )
-    tags = {_RUN_NAME: info.run_name, **told.tags}
+    tags = {_RUN_NAME: info.run_name, **({_PARENT: told.parent} if told.parent else {}), **told.tags}
     data = RunData(
         metrics=[as_metric(point) for point in told.latest.values()],
         params=[Param(name, value) for name, value in told.params.items()],

@@ -30,8 +30,8 @@ def tell_loggers(address: str | None) -> None:
             logger.__init__.__defaults__ = tuple(defaults)
 
 
-def forget_run(run_id: str, address: str, *, back: str | None) -> None:
-    """End the run `run_id` in MLflow's own eyes, where MLflow is imported, and let it go back to the address `back`."""
+def forget_run(run_id: str, address: str) -> None:
+    """End the run `run_id` in MLflow's own eyes, where MLflow is imported, and let its variables speak again."""
     fluent: Any = sys.modules.get("mlflow.tracking.fluent")
     service: Any = sys.modules.get("mlflow.tracking._tracking_service.utils")
     if fluent is None or service is None:
@@ -40,7 +40,7 @@ def forget_run(run_id: str, address: str, *, back: str | None) -> None:
         fluent.end_run()
     fluent._active_experiment_id = None
     if service._tracking_uri == address:
-        service.set_tracking_uri(back)
+        service.set_tracking_uri(None)
     forget_stores()
 
 

@@ -58,7 +58,7 @@ def enter(run: Run) -> Callable[[], None]:
 
     def leave() -> None:
         disable_autologging()
-        forget_run(run.run_id, address, back=before[TRACKING])
+        forget_run(run.run_id, address)
         _held.pop(run.directory, None)
         for name, value in before.items():
             if value is None:

@@ -125,5 +125,5 @@ class JournalRegistryStore(AbstractStore):
             ask_server(self._within, method, name, version, *arguments, kind="registry")
 
 
-for _method in coverage.REGISTRY_FALLING_THROUGH:
+for _method in (*coverage.REGISTRY_FALLING_THROUGH, *coverage.REGISTRY_BEYOND):
     setattr(JournalRegistryStore, _method, falling_through("registry", _method))

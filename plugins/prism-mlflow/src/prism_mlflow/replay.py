@@ -209,7 +209,10 @@ class Replay:
             if given.get("tags"):
                 client.set_logged_model_tags(model_id, _tags(self.versions.renumbered(given["tags"])))
             if given.get("params"):
-                client.log_model_params(model_id, {name: _param(value) for name, value in given["params"].items()})
+                known = client.get_logged_model(model_id).params
+                params = {stored_name(name): _param(value) for name, value in given["params"].items()}
+                if news := {name: value for name, value in params.items() if name not in known}:
+                    client.log_model_params(model_id, news)
             if "untag" in given:
                 _unless_gone(lambda: client.delete_logged_model_tag(model_id, given["untag"]))
             if "status" in given:

@@ -31,15 +31,11 @@ def search_runs(
     wanted = _translated(here, experiment_ids)
     arguments = (filter_string, run_view_type, max_results, order_by, page_token)
     found = here.server.ask("tracking", "search_runs", wanted, *arguments) if wanted else PagedList([], None)
-    ours = {run.info.run_id: run for run in _own_runs(here, experiment_ids, view=run_view_type)}
-    runs = []
-    for theirs in found:
-        own = ours.pop(theirs.data.tags.get(RUN_ID, ""), None)
-        runs.append(own or as_seen_here(here, theirs))
-    news = _Filters.filter(list(ours.values()), filter_string) if page_token is None else []
-    if not news:
-        return runs, found.token
-    return _Filters.sort([*runs, *news], order_by)[:max_results], found.token
+    theirs = [as_seen_here(here, run) for run in found if not here.is_ours(run.data.tags.get(RUN_ID, ""))]
+    if page_token is not None:  # ours were on the first page
+        return theirs, found.token
+    ours = _Filters.filter(_own_runs(here, experiment_ids, view=run_view_type), filter_string)
+    return _Filters.sort([*ours, *theirs], order_by)[:max_results], found.token
 
 
 def search_models(
