@@ -5,8 +5,10 @@ What a run starts (loader processes, the user's own subprocesses) inherits the e
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
+from pathlib import Path
 
 from prism.config.configuration import Configuration
 
@@ -32,5 +34,28 @@ def credential_variables(config: Configuration, environ: Mapping[str, str]) -> f
 
 
 def take_credentials(config: Configuration, environ: MutableMapping[str, str]) -> dict[str, str]:
-    """Take these variables out of `environ`; what they held, for whoever puts them back."""
-    return {name: environ.pop(name) for name in credential_variables(config, environ)}
+    """Take these variables out of `environ`; what they held, for whoever puts them back.
+
+    Of this process's own environment also out of the memory that `/proc/<pid>/environ` shows, of it and of its forks.
+    """
+    taken = {name: environ.pop(name) for name in credential_variables(config, environ)}
+    if taken and environ is os.environ:
+        _wipe(taken)
+    return taken
+
+
+def _wipe(names: Collection[str]) -> None:
+    """Overwrite the values with which the process was started. Nothing points at them once the variables are unset."""
+    import ctypes  # only a process that has such variables pays for it
+
+    try:
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:  # no Linux: there is no such file for others to read either
+        return
+    start, end = int(fields[47]), int(fields[48])  # env_start and env_end, fields 50 and 51 of proc(5)
+    position = start
+    for entry in ctypes.string_at(start, end - start).split(b"\0") if start else ():
+        name, equals, value = entry.partition(b"=")
+        if equals and os.fsdecode(name) in names:
+            ctypes.memset(position + len(name) + 1, ord("*"), len(value))
+        position += len(entry) + 1

@@ -19,6 +19,7 @@ from typing import Any
 
 from attrs import asdict, define, field
 
+from prism.config.credentials import credential_variables
 from prism.delivery.awaiting import is_over
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wake
@@ -44,6 +45,7 @@ def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sa
 
     `sampled` says whose machine's figures it journals; None where no worker of the run is.
     """
+    withheld = credential_variables(project.config, os.environ)
     try:
         with (directory.logs / f"node-{ProcessIdentity.mine().key()}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -54,6 +56,7 @@ def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sa
                 stderr=log,
                 start_new_session=True,
                 cwd=project.config.project,
+                env={name: value for name, value in os.environ.items() if name not in withheld},
             )
     except OSError as error:
         sys.stderr.write(f"warning: the delivery process did not start ({error.strerror}); later: prism sync\n")
