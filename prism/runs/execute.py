@@ -31,6 +31,7 @@ from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.output import CapturedOutput, OutputLog
 from prism.runs.preflight import check_before_run
 from prism.runs.resuming import next_attempt
+from prism.runs.signals import STOPPING, heeded
 from prism.runs.worker import WorkerJob
 
 SILENT_SECONDS = 9.0
@@ -172,7 +173,7 @@ def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:
     def forward(number: int, _: FrameType | None) -> None:
         child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {number: signal.signal(number, forward) for number in heeded()}
     output.start()
     code = child.wait()
     for number, handler in before.items():
@@ -192,7 +193,7 @@ def _first_failure(place: Place) -> int:
 def _status_of(code: int) -> str:
     if code == 0:
         return "FINISHED"
-    return "KILLED" if code in (128 + signal.SIGTERM, 128 + signal.SIGINT) else "FAILED"
+    return "KILLED" if code in [128 + number for number in STOPPING] else "FAILED"
 
 
 def _await_delivery(directory: RunDirectory, project: Project) -> RunState:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C in a worker: a flag for code that looks at it, an exception for code that does not."""
+"""Being asked to stop, in a worker: a flag for code that looks at it, an exception for code that does not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from attrs import define
 
 from prism.errors import Stopped
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REPEAT_SECONDS = 2.0
 """A second signal within this time is the same request: a terminal and a launcher both pass it on."""
+
+
+def heeded() -> list[signal.Signals]:
+    """The signals that ask to stop, without SIGHUP where it was switched off from outside, as by nohup."""
+    return [one for one in STOPPING if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
 
 
 @define
@@ -32,9 +38,9 @@ class StopRequest:
     _since: float = 0.0
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT; only for the main thread of a process that Prism owns."""
+        """Take over SIGTERM, SIGINT and SIGHUP; only for the main thread of a process that Prism owns."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in heeded():
                 signal.signal(number, self._on_signal)
 
     def look(self) -> bool:

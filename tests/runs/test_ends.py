@@ -168,6 +168,18 @@ def test_code_under_prism_run(project: Any, ending: str, code: int, status: str,
     assert done.err.count("ValueError: no data") == ("fail" in ending and "pool" not in ending)
 
 
+@pytest.mark.parametrize("nohup", [(), ("nohup",)], ids=["a terminal", "nohup"])
+def test_a_terminal_that_is_closed(project: Any, nohup: tuple[str, ...]) -> None:
+    project.write("train.py", STEPPING)
+    started = project.start([*nohup, sys.executable, "-m", "prism", "run", "train.py:work"])
+    project.await_file("begun")
+    started.signal_group(signal.SIGHUP)
+    if nohup:
+        assert project.state().status == "RUNNING"
+        (project.path / "enough").touch()
+    assert (started.finish().code, project.state().status) == ((0, "FINISHED") if nohup else (129, "KILLED"))
+
+
 STEPPING = """
 import pathlib, time
 def work(run):
