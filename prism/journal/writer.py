@@ -56,6 +56,7 @@ class JournalWriter:
         self._sync_lock = threading.RLock()
         self._alive = self._reports = False
         self._room: Path | None = None
+        ProcessIdentity.mine()  # now, and for the children: they must import nothing that a thread imports at a fork
         self._fd: int | None = _aloof(os.open(path, _NEW_FILE, 0o644))
         _writers.add(self)
 

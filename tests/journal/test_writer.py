@@ -192,6 +192,28 @@ def test_processes_of_multiprocessing(tmp_path: Path, method: str) -> None:
     assert points(folder) == {(f"w{number}", step): 1 for number in range(6) for step in range(200)}
 
 
+def test_a_child_imports_nothing_to_write_its_first_record(tmp_path: Path) -> None:
+    """Another thread of the parent's may have been importing it at the fork: the child would wait for ever."""
+    script = """
+    import os, sys
+    from pathlib import Path
+    from prism.journal.writer import JournalWriter
+    journal = JournalWriter(Path(sys.argv[1]))
+    journal.keep_alive()
+    child = os.fork()
+    if child == 0:
+        imported = []
+        sys.addaudithook(lambda event, arguments: imported.append(arguments[0]) if event == "import" else None)
+        journal.write("tags", {"tags": {"größe": "\\udce9"}})
+        journal.sync()
+        os._exit(bool(imported))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script), tmp_path / "j.jsonl"], timeout=WITHIN, check=False)
+    assert done.returncode == 0
+    assert [record.kind for record in said(tmp_path)] == ["start", "tags"]
+
+
 def test_a_child_is_synced_as_its_parent_is(journal: JournalWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "SYNC_SECONDS", 0.01)
 
