@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from prism.delivery.claim import wake
+from prism.delivery.claim import Claim, wake
 from prism.journal.live import LiveState
 from prism.journal.state import TERMINAL, RunState
 
 LOOK_SECONDS = 0.1
+ABSENT_SECONDS = 20.0
 
 
 def is_delivered(state: RunState) -> bool:
@@ -36,10 +37,10 @@ def await_delivery(
     """Wake whoever delivers the run, and wait until `until`, or until it does not get on; the state then.
 
     It does not get on when it has said again of all that it cannot reach what holds them up (`grace` seconds
-    later), or has moved nothing for `silence` seconds while records are pending. For a registration, and for the
-    end of other nodes, only `longest` bounds the wait, which it does as a whole.
+    later), or has moved nothing for `silence` seconds while records are pending, or when nobody delivers. For
+    a registration, and for the end of other nodes, only `longest` bounds the wait, which it does as a whole.
     """
-    waiting = _Waiting(live.state)
+    waiting = _Waiting(live.state, Claim(live.directory))
     wake(live.directory)
     while not until(live.state) and waiting.goes_on(live.state, silence=silence, longest=longest, grace=grace):
         time.sleep(LOOK_SECONDS)
@@ -60,6 +61,7 @@ class _Waiting:
     """What was said when the wait began, and when something moved last."""
 
     state: RunState
+    claim: Claim
     began: float = field(factory=time.monotonic)
     moved: float = field(factory=time.monotonic)
     _before: dict[str, int] = field(factory=dict)
@@ -83,7 +85,10 @@ class _Waiting:
             self._troubled = moment
         if self._troubled is not None and moment - self._troubled >= grace:
             return False
-        return state.pending == 0 or moment - self.moved <= silence
+        silent = moment - self.moved
+        if silent > ABSENT_SECONDS and self.claim.is_free():
+            return False
+        return state.pending == 0 or silent <= silence
 
     def _is_troubled(self, state: RunState) -> bool:
         """Whether of all that waits for something it was said since we began what holds it up."""

@@ -56,6 +56,11 @@ class Claim:
         journal.keep_alive()
         return journal
 
+    def is_free(self) -> bool:
+        """Whether nobody is at work on the delivery."""
+        files = self.directory.delivery_files()
+        return not files or self._is_free(files[-1])
+
     def is_last(self, process: ProcessIdentity) -> bool:
         """Whether nobody has delivered since this process did."""
         return self.owner() == process

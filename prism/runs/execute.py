@@ -35,7 +35,7 @@ from prism.runs.signals import STOPPING, heeded
 from prism.runs.worker import WorkerJob
 
 SILENT_SECONDS = 9.0
-EMBEDDED_SECONDS = 30.0
+EMBEDDED_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 
 
