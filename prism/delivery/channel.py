@@ -89,6 +89,8 @@ class Channel:
         found = tracker.open(self.delivery.tracked_run())
         known = self.delivery.live.state.trackers.get(self.named.name)
         self.outbox.begin(tracker.position(), held=known.held if known else {})
+        if known and self.delivery.seen[0] not in TERMINAL:
+            self._closed = known.closed  # an end that another deliverer has told, and that is void now
         facts = {"run_id": found.id, "url": found.url}
         self._is_open = True
         self._say_position(**facts)

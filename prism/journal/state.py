@@ -156,7 +156,8 @@ def settle(state: RunState, follower: Follower, looks: Looks) -> None:
         state.model["state"] = "pending"
     for tracker in state.trackers.values():
         tracker.pending = tracker.count_pending(state.deliverable)
-        tracker.pending += state.status in TERMINAL and tracker.closed != state.status and not state.part
+        told = state.status if state.status in TERMINAL else "RUNNING"
+        tracker.pending += told != (tracker.closed or "RUNNING") and not state.part
     state.damage = [*follower.damage, *(follower.torn_tails() if state.status in TERMINAL else ())]
 
 

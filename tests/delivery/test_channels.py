@@ -14,7 +14,9 @@ from prism.delivery.claim import Claim
 from prism.delivery.syncing import sync_run
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
+from prism.journal.identity import ProcessIdentity
 from prism.journal.opening import open_journal
+from prism.journal.records import JournalWriter
 from prism.journal.state import read_state
 from prism.project import Project, open_project
 from prism.runs.beginning import begin_run, describe_run
@@ -41,7 +43,8 @@ class Keeper:
             stream.writelines(json.dumps(dict(record.data)) + "\\n" for record in records)
 
     def close(self, status, ended):
-        pass
+        with (self.file.parent / "closed.txt").open("a") as stream:
+            stream.write(f"{status} ")
 
 
 class Broken(Keeper):
@@ -121,3 +124,25 @@ def test_a_sync_that_gets_no_further_ends(project: Project) -> None:
     assert state.trackers["keeper"].pending == 0
     assert state.trackers["gone"].pending > 0
     assert Claim(directory).take() is not None
+
+
+def test_a_lost_run_that_speaks_again_is_opened_at_the_tracker(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = begin_run(project)
+    node = JournalWriter(directory.journal / "a1-rank0.jsonl")
+    node.write("start", {"role": "worker", "process": ProcessIdentity("node7", "boot/pid:[1]", 12, 99).dump()})
+    describe_run(node.write, project)
+    node.write("metrics", {"step": 0, "metrics": {"loss": 0.5}})
+    assert (sync_run(directory).status, kept(project)[0]["step"]) == ("RUNNING", 0)
+    monkeypatch.setenv("PRISM_LEASE_SECONDS", "0.01")
+    time.sleep(0.1)
+    assert sync_run(directory).status == "FAILED"
+    monkeypatch.delenv("PRISM_LEASE_SECONDS")
+    node.write("heartbeat", {"count": 1})  # nothing that a tracker is told
+    state = read_state(directory)
+    assert (state.status, state.pending) == ("RUNNING", 1)
+    assert (sync_run(directory).pending, read_state(directory).pending) == (0, 0)
+    node.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
+    assert (sync_run(directory).status, sync_run(directory).pending) == ("FINISHED", 0)
+    assert (project.config.project / "closed.txt").read_text(encoding="utf-8") == "FAILED RUNNING FINISHED "
