@@ -85,6 +85,8 @@ def run_kind(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
         if plan.kind in ("stall", "mixed"):
             time.sleep(plan.stall)  # the stalled requests are carried out until then
         tally = _tally(stage.client, plan, trainings)
+        if plan.way != "prism":
+            tally += Tally(extra_runs=_beside(stage.client, project, trainings))
         seconds = [
             one for training in trainings if training.timing.exists() for one in training.timings()["log_seconds"]
         ]
@@ -157,6 +159,13 @@ def _tally(client: MlflowClient, plan: Plan, trainings: Sequence[Training]) -> T
             tell(f"{plan.kind}, seed {one.seed}, exit {one.process.returncode}: {found}")
         total += found
     return total
+
+
+def _beside(client: MlflowClient, project: Path, trainings: Sequence[Training]) -> int:
+    """How many runs plain MLflow has made of these trainings that none of them knows of."""
+    experiment = client.get_experiment_by_name(project.name)
+    runs = client.search_runs([experiment.experiment_id]) if experiment is not None else []
+    return len({run.info.run_id for run in runs} - {one.noted().run_id for one in trainings})
 
 
 def _files_wrong(client: MlflowClient, run_id: str, seed: int) -> int:

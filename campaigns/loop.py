@@ -81,7 +81,7 @@ def _open(asked: argparse.Namespace, note: Callable[[str], None]) -> tuple[Log, 
         return _open_prism(asked, note)
     import mlflow
 
-    mlflow.set_experiment("plain-mlflow")
+    mlflow.set_experiment(Path.cwd().name)
     note(f"run {mlflow.start_run().info.run_id}")
     if asked.file:
         mlflow.log_artifact(asked.file)
