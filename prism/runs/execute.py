@@ -103,27 +103,28 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     check_before_run(project, target=request.target)
     place = _place(request, project)
     plan = plan_run(request, project, place=place)
-    mine = membership(os.environ)
-    stem = f"a{place.attempt}-launch" + (f"-r{mine.rank}" if mine.rank else "")
+    topology, mine = describe_topology(request, project), membership(os.environ)
+    first = mine.rank if topology.launched else topology.node_rank * topology.processes  # the rank that we start first
+    stem = f"a{place.attempt}-launch" + (f"-r{first}" if first else "")
     facts = {"argv": [project.config.redact(word) for word in plan.argv]}
     try:
-        journal = _begin_attempt(request, project, place=place, stem=stem, facts=facts)
+        journal = _begin_attempt(request, project, place=place, stem=stem, facts=facts, topology=topology)
         log = OutputLog(place.directory.logs / f"{stem.replace('launch', 'output')}.log", project.config.redact)
     except EnvironmentUnfit:
-        if request.resume is None and "LOCAL_RANK" not in os.environ:
+        if request.resume is None and not _is_shared(topology):
             remove_run_directory(place.directory)
         raise
-    if mine.rank == 0:
+    if first == 0:
         begun(place.directory)
     if mine.local_rank == 0:
-        sampled = Sampled(place.attempt, node_name(describe_topology(request, project)))
+        sampled = Sampled(place.attempt, node_name(topology))
         start_node_process(place.directory, project, sampled=sampled)
     code = _run_child(plan, CapturedOutput(log))
     code = _first_failure(place) or code
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
     state = read_state(place.directory)
-    if mine.rank == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
+    if first == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
         state = _await_delivery(place.directory, project)
     refused = code == 0 and state.model is not None and state.model["state"] == "refused"
     return Outcome(GateRefused.exit_code if refused else code, state)
@@ -139,11 +140,16 @@ def _place(request: RunRequest, project: Project) -> Place:
     return Place(begin_run(project))
 
 
+def _is_shared(topology: Topology) -> bool:
+    """Whether this command is one of several of a launch that begin the same attempt."""
+    return topology.launched or topology.nodes > 1
+
+
 def _begin_attempt(
-    request: RunRequest, project: Project, *, place: Place, stem: str, facts: Mapping[str, Any]
+    request: RunRequest, project: Project, *, place: Place, stem: str, facts: Mapping[str, Any], topology: Topology
 ) -> JournalWriter:
     """This process's journal as a launcher; of several that resume a run at once, one gets it."""
-    if request.resume is None or "LOCAL_RANK" in os.environ:
+    if request.resume is None or _is_shared(topology):
         return open_journal(place.directory, stem, role="launcher", facts=facts)
     try:
         journal = claim_journal(place.directory, stem, role="launcher", facts=facts)
