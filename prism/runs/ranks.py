@@ -76,7 +76,8 @@ class ByFiles:
                 time.sleep(_POLL_SECONDS)
         raise WorkFailed(
             f"rank {self.rank} waited {self.patience:.0f} s for rank {rank}",
-            hint="every rank must call run.checkpoint(), run.stopping and the like at the same places",
+            hint="every rank must call run.checkpoint(), run.stopping and the like at the same places; nodes that share"
+            " no folder cannot agree by files and need a `run.ranks` of their own",
         )
 
     def _file(self, round_number: int, rank: int) -> Path:
