@@ -30,6 +30,13 @@ def tell_loggers(address: str | None) -> None:
             logger.__init__.__defaults__ = tuple(defaults)
 
 
+def is_active(run_id: str) -> bool:
+    """Whether the run is active in MLflow's own eyes, in this thread."""
+    fluent: Any = sys.modules.get("mlflow.tracking.fluent")
+    active = fluent.active_run() if fluent is not None else None
+    return active is not None and bool(active.info.run_id == run_id)
+
+
 def forget_run(run_id: str, address: str) -> None:
     """End the run `run_id` in MLflow's own eyes, where MLflow is imported, and let its variables speak again."""
     fluent: Any = sys.modules.get("mlflow.tracking.fluent")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prism_mlflow import stores
 from prism_mlflow.addresses import OUTER, OUTER_REGISTRY, is_journal, journal_address
 from prism_mlflow.autolog import disable_autologging, enable_autologging
-from prism_mlflow.imported import choose_stores, forget_run, forget_stores, tell_loggers
+from prism_mlflow.imported import choose_stores, forget_run, forget_stores, is_active, tell_loggers
 from prism_mlflow.location import Location, locate, without_credentials
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def enter(run: Run) -> Callable[[], None]:
     if outer:
         os.environ[OUTER] = without_credentials(outer)
     os.environ[TRACKING] = address
-    os.environ[RUN] = run.run_id
+    if not is_active(run.run_id):  # then MLflow's next `start_run` would take it for the same run again
+        os.environ[RUN] = run.run_id
     os.environ[TELEMETRY] = "true"  # its thread and import hooks can block each other
     if (registry := before[REGISTRY]) and not is_journal(registry):
         os.environ[OUTER_REGISTRY] = without_credentials(registry)
