@@ -234,7 +234,11 @@ class Tracker(Protocol):
         ...
 
     def deliver(self, records: Sequence[Record], position: Mapping[str, int]) -> None:
-        """Bring records there and then keep `position`. The same records again change nothing."""
+        """Bring records there and then keep `position`. The same records again change nothing.
+
+        Raise `prism.errors.WorkFailed` only for what will never be taken: that is not tried again. Called with
+        no records to learn whether anything gets through: then only `position` is kept.
+        """
         ...
 
     def close(self, status: str, ended: int) -> None:
