@@ -27,6 +27,8 @@ from requests.adapters import HTTPAdapter
 
 _BLOCK = 1 << 18
 _REPLY_BLOCK = 1 << 16  # of a reply at least so much must come within each time-out
+_BUFFERED = 16e6  # bytes that a connection may have taken and not yet brought to the other side
+_SLOW_LINE = 5e5  # bytes a second
 SERVER_SPEED = 5e6  # bytes a second at which a store behind the server may put away what it was sent
 
 
@@ -127,7 +129,7 @@ class Transport:
         creds = self.creds()
         found: dict[str, str] = resolve_request_headers()  # type: ignore[no-untyped-call]
         headers = {**found, **_authorization(creds), **(given.pop("headers", None) or {})}
-        with Watch(self.timeout) as watch, requests.Session() as session:
+        with Watch(self.timeout + _slow_line(given.get("data"))) as watch, requests.Session() as session:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(watch))
             if hasattr(given.get("data"), "read"):
@@ -139,7 +141,7 @@ class Transport:
                 verify=creds.verify,
                 cert=creds.client_cert_path,
                 auth=_authentication(creds),
-                timeout=self.timeout,
+                timeout=(self.timeout, None),  # for what follows the connecting there is the watch
                 stream=True,
                 **given,
             )
@@ -207,7 +209,8 @@ class _Body:
     def read(self, size: int = -1) -> bytes:
         block = self.file.read(_BLOCK if size < _BLOCK else size)
         self._sent += len(block)
-        self.watch.extend(self.timeout + self._sent / SERVER_SPEED)
+        # what was taken may lie in the buffers of a slow line still, and the server puts it away afterwards
+        self.watch.extend(self.timeout + min(self._sent, _BUFFERED) / _SLOW_LINE + self._sent / SERVER_SPEED)
         return block
 
     def __iter__(self) -> Iterator[bytes]:  # by which `requests` knows a body that is not to be read at once
@@ -219,6 +222,11 @@ class _Body:
         size = self.file.seek(0, 2)
         self.file.seek(here)
         return size - here
+
+
+def _slow_line(data: Any) -> float:
+    """Seconds more for a message, which is sent as a whole."""
+    return len(data) / _SLOW_LINE if isinstance(data, bytes) else 0.0
 
 
 def _extending(read: Callable[..., Iterator[bytes]], watch: Watch) -> Callable[..., Iterator[bytes]]:
