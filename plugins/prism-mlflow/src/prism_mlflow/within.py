@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from prism.runs.handle import Run
 from prism.runs.inside import join_run, kept_files
 from prism_mlflow.addresses import artifact_address
 from prism_mlflow.entities import experiment_id
-from prism_mlflow.inside import held_run
+from prism_mlflow.inside import RUN, held_run
 from prism_mlflow.server import Server
 from prism_mlflow.told import TRACKER, Told, ToldModel, ToldRun
 
@@ -126,7 +127,26 @@ class Within:
 
 
 _withins: dict[Path, Within] = {}
-_joining = threading.Lock()
+_joining = threading.RLock()
+
+
+def _joined(directory: Path) -> Run:
+    """The run, joined in the middle of a call of MLflow: one that has just taken the run's id from its variable."""
+    before = os.environ.get(RUN)
+    run = join_run(directory)
+    if before is None:
+        os.environ.pop(RUN, None)
+    return run
+
+
+def _forget_parent() -> None:
+    """After a fork: what another thread of the parent held stays held for ever in the child."""
+    global _joining
+    _withins.clear()
+    _joining = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def within(directory: Path) -> Within:
@@ -136,7 +156,7 @@ def within(directory: Path) -> Within:
     if found is not None and (run is None or found.run is run):
         return found
     with _joining:
-        run = held_run(directory) or join_run(directory)
+        run = held_run(directory) or _joined(directory)
         if directory not in _withins or _withins[directory].run is not run:
             _withins[directory] = Within(run)
         return _withins[directory]

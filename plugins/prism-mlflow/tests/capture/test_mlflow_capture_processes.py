@@ -169,3 +169,24 @@ def test_a_child_joins_where_the_projects_own_file_is_gone(tmp_path: Path) -> No
     directory = RunDirectory(tmp_path / "artifacts" / "runs" / done.stdout.strip())
     assert read_state(directory).metrics == {"of a child": 1.0}
     assert [record.data["name"] for record in Follower(directory).poll() if record.kind == "file"] == ["t.txt"]
+
+
+def test_entering_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
+    """A run whose code never touches MLflow does not pay for it."""
+    (tmp_path / "sais_foundation.yaml").write_text("foundation: {experiment_name: x}\n")
+    script = """
+        import sys
+        from prism.project import open_project
+        from prism.runs.beginning import begin_run, enter_attempt, enter_trackers
+        project = open_project()
+        run = enter_attempt(begin_run(project), project=project, attempt=1)
+        leave = enter_trackers(run, project)
+        run.log_metrics({"loss": 1.0}, step=1)
+        run.finish()
+        leave()
+        heavy = {"mlflow", "numpy", "pandas", "sqlalchemy", "torch"}
+        print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
+    """
+    command = [sys.executable, "-c", dedent(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
