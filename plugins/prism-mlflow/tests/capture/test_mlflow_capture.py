@@ -178,32 +178,40 @@ def test_nested_runs(enter: Any, mlflow_server: MlflowServer) -> None:
     assert [file.path for file in client.list_artifacts(named["lr 2"].info.run_id)] == ["note.txt"]
 
 
-def test_logged_models_and_registered_ones(enter: Any, mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    inside = enter(mlflow_server.uri)
-    name = f"m{os.urandom(4).hex()}"
+def make_models(folder: Path, run_id: str, *, name: str) -> Any:
+    """A LoggedModel with everything, registered under `name` with an alias; asked for again where it was made."""
+    client = mlflow.MlflowClient()
     with mlflow.start_run():
         model = mlflow.initialize_logged_model(name="checkpoint", params={"depth": "4"}, tags={"kind": "test"})
         mlflow.log_metric("acc", 0.75, step=5, model_id=model.model_id)
         mlflow.log_model_params({"width": "8"}, model_id=model.model_id)
-        folder = tmp_path / "model"
-        described = Model(artifact_path=f"models:/{model.model_id}", run_id=inside.run.run_id, model_id=model.model_id)
         folder.mkdir()
+        described = Model(artifact_path=f"models:/{model.model_id}", run_id=run_id, model_id=model.model_id)
         described.save(str(folder / "MLmodel"))
         (folder / "weights.bin").write_bytes(b"weights")
-        client = mlflow.MlflowClient()
         client.log_model_artifacts(model.model_id, str(folder))
         mlflow.finalize_logged_model(model.model_id, "READY")
-        client.log_outputs(inside.run.run_id, [mlflow.entities.LoggedModelOutput(model.model_id, 5)])
+        client.log_outputs(run_id, [mlflow.entities.LoggedModelOutput(model.model_id, 5)])
         version = mlflow.register_model(f"models:/{model.model_id}", name, tags={"stage": "try"})
         client.set_registered_model_alias(name, "champion", version.version)
         client.set_model_version_tag(name, version.version, "note", "good")
-    here = mlflow.get_logged_model(model.model_id)
-    assert (here.status, here.params, here.tags["kind"]) == ("READY", {"depth": "4", "width": "8"}, "test")
-    assert [model.model_id for model in mlflow.search_logged_models(output_format="list")] == [model.model_id]
     assert client.get_model_version_by_alias(name, "champion").version == version.version
+    return mlflow.get_logged_model(model.model_id)
+
+
+def test_models_are_there_at_once(anywhere: Any, tmp_path: Path) -> None:
+    name = f"m{os.urandom(4).hex()}"
+    model = make_models(tmp_path / "model", anywhere.run.run_id, name=name)
+    assert (model.status, model.params, model.tags["kind"]) == ("READY", {"depth": "4", "width": "8"}, "test")
+    assert [found.model_id for found in mlflow.search_logged_models(output_format="list")] == [model.model_id]
     got = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@champion", dst_path=str(tmp_path / "got")))
     assert (got / "weights.bin").read_bytes() == b"weights"
 
+
+def test_models_are_delivered_once(enter: Any, mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    inside = enter(mlflow_server.uri)
+    name = f"m{os.urandom(4).hex()}"
+    model = make_models(tmp_path / "model", inside.run.run_id, name=name)
     server, mlflow_id = inside.deliver()
     (found,) = server.search_logged_models([server.get_run(mlflow_id).info.experiment_id])
     assert (found.name, found.status, found.params) == ("checkpoint", "READY", {"depth": "4", "width": "8"})

@@ -14,7 +14,6 @@ import mlflow
 import numpy as np
 import pytest
 
-from campaigns.servers import MlflowServer
 from prism_mlflow.addresses import journal_address
 from prism_mlflow.autolog import disable_autologging
 
@@ -94,20 +93,24 @@ def test_the_callback_of_transformers(anywhere: Any, tmp_path: Path) -> None:
     assert not anywhere.journal("call")
 
 
-@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
-def test_the_logger_of_lightning(package: str, enter: Any, mlflow_server: MlflowServer, tmp_path: Path) -> None:
-    needs("lightning" if package.startswith("lightning") else package)
-    loggers: Any = importlib.import_module(f"{package}.loggers")  # imported before the run begins, as scripts do
-    inside = enter(mlflow_server.uri)
+@pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
+def loggers(request: pytest.FixtureRequest) -> Any:
+    """The module of Lightning's loggers, imported before the run begins, as scripts do it."""
+    needs(request.param.partition(".")[0])
+    return importlib.import_module(f"{request.param}.loggers")
+
+
+def test_the_logger_of_lightning(loggers: Any, anywhere: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    inside, package = anywhere, loggers.__name__.removesuffix(".loggers")
     logger = loggers.MLFlowLogger(experiment_name="mine")
     assert logger._tracking_uri == journal_address(inside.run.directory)
     train_with_lightning(package, tmp_path, logger=logger)
     assert logger.run_id == inside.run.run_id
     assert [step for step, _ in points(inside, "train_loss")] == [0, 1, 2, 3]
-    client, mlflow_id = inside.deliver()
-    found = client.get_run(mlflow_id)
-    assert found.data.params["hidden"] == "4"
-    assert len(client.get_metric_history(mlflow_id, "train_loss")) == 4
+    if "present" in request.node.name:
+        client, mlflow_id = inside.deliver()
+        assert client.get_run(mlflow_id).data.params["hidden"] == "4"
+        assert len(client.get_metric_history(mlflow_id, "train_loss")) == 4
     inside.leave()
     assert inspect.signature(loggers.MLFlowLogger).parameters["tracking_uri"].default is None
 
