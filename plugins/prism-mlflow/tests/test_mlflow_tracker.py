@@ -173,6 +173,22 @@ def test_long_values_are_cut_marked_and_kept_whole(run: TrackedRun, tmp_path: Pa
     assert Path(client.download_artifacts(opened.id, "tags/note.txt", str(tmp_path))).read_text() == tag
 
 
+def test_thousands_of_parameters(embedded: Path, make_run: Make) -> None:
+    run = make_run(embedded, "thousands", settings={"tracking_uri": None})
+    params = {f"model.layer{n // 50}.option_{n}": n / 7 for n in range(5000)}
+    tracker = MlflowTracker(PATIENT)
+    opened = tracker.open(run)
+    tracker.deliver([of_kind("params", params=params)], {JOURNAL: 1})
+    again = MlflowTracker(PATIENT)
+    again.open(run)
+    again.deliver([of_kind("params", params=params)], {JOURNAL: 1})  # MLflow has them: none is sent
+    client = client_of(run)
+    data = client.get_run(opened.id).data
+    assert data.params == {name: str(value) for name, value in params.items()}
+    assert not [name for name in data.tags if name.startswith("prism.changed")]
+    assert [item.path for item in client.list_artifacts(opened.id)] == ["config.yaml"]
+
+
 def test_a_changed_parameter_does_not_hold_up_the_rest(run: TrackedRun) -> None:
     tracker = MlflowTracker(PATIENT)
     opened = tracker.open(run)

@@ -138,7 +138,7 @@ def _is_final(error: Exception) -> bool:
 def _said(error: Exception) -> str:
     """What went wrong, in one line; of a connection that failed only why."""
     below = error if isinstance(error, requests.exceptions.RequestException) else error.__context__
-    if isinstance(below, requests.exceptions.Timeout) or "timed out" in str(below):
+    if isinstance(error, TimeoutError) or isinstance(below, requests.exceptions.Timeout) or "timed out" in str(below):
         return "no answer in time"
     if isinstance(below, requests.exceptions.ConnectionError):
         why = _ERRNO.search(str(below))
@@ -160,7 +160,8 @@ def _hint(error: Exception, location: Location) -> str:
 
 def _is_local(error: Exception) -> bool:
     """Whether it is about space or permissions on this machine, which may be mended."""
-    if not isinstance(error, OSError) or isinstance(error, requests.exceptions.RequestException):
+    elsewhere = (requests.exceptions.RequestException, TimeoutError, ConnectionError)
+    if not isinstance(error, OSError) or isinstance(error, elsewhere):
         return False
     return error.errno not in _UNPLACEABLE
 
