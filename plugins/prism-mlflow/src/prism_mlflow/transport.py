@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import TracebackType
 from typing import IO, Any
 
@@ -250,7 +251,6 @@ def _authorization(creds: MlflowHostCreds) -> dict[str, str]:
 def _authentication(creds: MlflowHostCreds) -> Any:
     """MLflow's further ways to prove who one is: signatures, and its own plugins."""
     if creds.aws_sigv4:
-        from requests_auth_aws_sigv4 import AWSSigV4  # type: ignore[import-not-found]  # few have it
-
-        return AWSSigV4("execute-api")
+        # whoever sets MLFLOW_TRACKING_AWS_SIGV4 has installed it, as MLflow tells them to
+        return import_module("requests_auth_aws_sigv4").AWSSigV4("execute-api")
     return fetch_auth(creds.auth) if creds.auth else None  # type: ignore[no-untyped-call]
