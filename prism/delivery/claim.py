@@ -3,11 +3,15 @@
 `delivery/<n>.jsonl` is the journal of the n-th process that delivers this run. The next number may
 be taken when the last owner has ended, is dead (seen on the same machine), or has not moved for
 the length of a lease on the watcher's own clock. A process that can deliver asks by touching
-`delivery/wish`: an owner that is held up then ends its claim and stands back.
+`delivery/wish`: an owner that is held up then ends its claim and stands back for a minute.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,8 +39,10 @@ class Claim:
     _looks: Looks = field(init=False)
     _watched: tuple[Path, int] | None = None
     _offset: int = 0
+    _records: int = 0
     _owner: ProcessIdentity | None = None
     _ended: bool = False
+    _back_at: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self._looks = Looks(self.directory)
@@ -46,10 +52,9 @@ class Claim:
         files = self.directory.delivery_files()
         if files and not self._is_free(files[-1]):
             return None
-        number = int(files[-1].stem) + 1 if files else 1
         self.directory.delivery.mkdir(exist_ok=True)  # a copy of the run may have been made without it
         try:
-            journal = JournalWriter(self.directory.delivery / f"{number:06d}.jsonl")
+            journal = JournalWriter(self._place_after(files))
         except FileExistsError:
             return None
         journal.write("start", {"format": FORMAT, "role": "delivery", "process": ProcessIdentity.mine().dump()})
@@ -61,9 +66,13 @@ class Claim:
         files = self.directory.delivery_files()
         return not files or self._is_free(files[-1])
 
-    def is_last(self, process: ProcessIdentity) -> bool:
-        """Whether nobody has delivered since this process did."""
-        return self.owner() == process
+    def stand_back(self) -> None:
+        """Leave the claim, which this process has ended, to whoever asked for it: it gets a minute to come."""
+        self._back_at = time.monotonic() + STAND_BACK_SECONDS
+
+    def stands_back(self) -> bool:
+        """Whether that minute is not over, and nobody has delivered since."""
+        return time.monotonic() < self._back_at and self.owner() == ProcessIdentity.mine()
 
     def owner(self) -> ProcessIdentity | None:
         """Who delivers, or delivered last."""
@@ -73,13 +82,19 @@ class Claim:
         self._read(files[-1])
         return self._owner
 
+    def _place_after(self, files: Sequence[Path]) -> Path:
+        """Where the deliverer after these begins: under the next number, but for those that a folder has taken."""
+        numbers = itertools.count(int(files[-1].stem) + 1 if files else 1)
+        paths = (self.directory.delivery / f"{number:06d}.jsonl" for number in numbers)
+        return next(path for path in paths if path.is_file() or not os.path.lexists(path))
+
     def _is_free(self, path: Path) -> bool:
         self._read(path)
         if self._ended:
             return True
         if self._owner is not None and self._owner.is_here():
             return not self._owner.is_alive()
-        silent = self._looks.note(path.stem, path.stat().st_size)  # of this process and those before it
+        silent = self._looks.note(path.stem, self._records)  # of this process and those before it
         self._looks.keep()
         return silent >= self.lease
 
@@ -89,19 +104,19 @@ class Claim:
         if seen == self._watched:
             return
         if self._watched is None or self._watched[0] != path:
-            self._offset, self._owner, self._ended = 0, None, False
+            self._offset, self._records, self._owner, self._ended = 0, 0, None, False
         self._watched = seen
         reading = read_journal(path, offset=self._offset)
         self._offset = reading.offset
         for record in reading.records:
             if record.kind == "start":
                 self._owner = ProcessIdentity.load(record.data["process"])
-            self._ended = record.kind == "end"
+            self._records, self._ended = record.seq, record.kind == "end"
 
 
 def still_mine(directory: RunDirectory, journal: JournalWriter) -> bool:
     """Whether nobody has taken over since: asked before each delivery, for an owner that was suspended."""
-    return directory.delivery_files()[-1] == journal.path
+    return directory.delivery_files()[-1:] == [journal.path]
 
 
 def wake(directory: RunDirectory) -> None:

@@ -11,12 +11,11 @@ from attrs import define, field
 
 from prism.delivery.awaiting import is_delivered, why_pending
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wish
+from prism.delivery.claim import Claim, wish
 from prism.delivery.syncing import read_finished, reopen_with_secrets
 from prism.delivery.watch import Watch
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
-from prism.journal.identity import ProcessIdentity
 from prism.journal.state import TERMINAL, RunState, write_run_summary
 from prism.project import Project
 
@@ -26,6 +25,8 @@ MOST_ENDED = 16
 """Runs that have ended and are delivered at the same time; those that go on are not counted."""
 EVICT_SECONDS = 60.0
 FIRST_WISH, LAST_WISH = 10.0, 600.0
+UNREADABLE_SECONDS = 600.0
+"""How long a run that cannot be read is left alone."""
 
 Signature = tuple[tuple[str, int], ...]
 
@@ -116,7 +117,7 @@ class Following:
     def _fail(self, directory: RunDirectory, error: Exception) -> None:
         """Say once that a run cannot be read, and leave it alone for a while."""
         self._say(directory, _said(error))
-        self._not_before[directory] = time.monotonic() + LAST_WISH
+        self._not_before[directory] = time.monotonic() + UNREADABLE_SECONDS
 
     def _say(self, directory: RunDirectory, problem: str) -> None:
         if problem and problem != self._said.get(directory):
@@ -152,7 +153,6 @@ class Followed:
     _project: Project | None = None
     _claim: Claim = field(init=False)
     _held_up_since: float | None = None
-    _back_at: float = 0.0
     _wished: float = 0.0
     _wish_after: float = FIRST_WISH
 
@@ -199,7 +199,7 @@ class Followed:
         if not delivery.look():
             self.delivery = None
             delivery.end()
-            self._back_at = time.monotonic() + STAND_BACK_SECONDS  # who asked for it has time to come
+            self._claim.stand_back()
         self.problem = "; ".join(trouble.message for trouble in delivery.troubles.values())
         if not self.problem:
             self._held_up_since = None
@@ -210,7 +210,7 @@ class Followed:
         if self.has_ended and room <= 0:
             self.waits_for_room = True
             return
-        if time.monotonic() < self._back_at and self._claim.is_last(ProcessIdentity.mine()):
+        if self._claim.stands_back():
             return
         if self._project is None:  # before the claim: what cannot be read makes no delivery file
             self._project = reopen_with_secrets(watch.live.state)

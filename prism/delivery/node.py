@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from attrs import asdict, define, field
 from prism.config.credentials import credential_variables
 from prism.delivery.awaiting import is_over
 from prism.delivery.channels import Delivery
-from prism.delivery.claim import STAND_BACK_SECONDS, Claim, wake
+from prism.delivery.claim import Claim, wake
 from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
@@ -124,10 +125,10 @@ class NodeProcess:
         write_run_summary(watch.live.poll())
 
     def _deliver(self, watch: Watch) -> None:
-        """Deliver whenever nobody else does, until all is delivered. Who asked for it gets a minute to come."""
+        """Deliver whenever nobody else does, until all is delivered."""
         claim = Claim(self.directory)
         while not (self.stop.is_set() or self.delivered.is_set()):
-            journal = None if is_over(watch.live.state) else claim.take()  # as this process saw it last
+            journal = _claimed(claim, watch.live.state)
             if journal is None:
                 self.stop.wait(CLAIM_SECONDS)
                 continue
@@ -138,16 +139,18 @@ class NodeProcess:
                 self.delivered.set()
             self.given_back.set()
             if not self.delivered.is_set():
-                self._stand_back(claim)
-
-    def _stand_back(self, claim: Claim) -> None:
-        """After handing over: leave the claim to whoever asked for it, as long as that may take."""
-        until = time.monotonic() + STAND_BACK_SECONDS
-        while time.monotonic() < until and claim.is_last(ProcessIdentity.mine()) and not self.stop.is_set():
-            self.stop.wait(CLAIM_SECONDS)
+                claim.stand_back()
 
     def _moved(self) -> None:
         self.last_move = time.monotonic()
+
+
+def _claimed(claim: Claim, state: RunState) -> JournalWriter | None:
+    """The journal of a delivery by this process; None while nothing is to be delivered, or not by this process."""
+    if not (is_over(state) or claim.stands_back()):
+        with suppress(OSError):  # a disk that is full or read-only now: it may be better later
+            return claim.take()
+    return None
 
 
 def _work_is_over(watch: Watch, state: RunState) -> bool:

@@ -147,6 +147,30 @@ def test_a_claim_passes_on_when_its_owner_has_ended_or_died(directory: RunDirect
     assert Claim(directory).take() is not None
 
 
+def test_a_folder_called_like_the_next_claim_keeps_nobody_from_it(directory: RunDirectory) -> None:
+    first = Claim(directory).take()
+    assert first is not None
+    first.write("end", {"status": "FINISHED"})
+    first.close()
+    for strange in ("000002.jsonl", "000003.jsonl"):
+        (directory.delivery / strange).mkdir()
+    second = Claim(directory).take()
+    assert second is not None and second.path.name == "000004.jsonl"
+    assert still_mine(directory, second) and Claim(directory).take() is None
+
+
+def test_who_stands_back_does_so_until_another_has_delivered(directory: RunDirectory) -> None:
+    claim = Claim(directory)
+    mine = claim.take()
+    assert mine is not None and not claim.stands_back()
+    mine.write("end", {"status": "FINISHED"})
+    claim.stand_back()
+    assert claim.stands_back()
+    other = JournalWriter(directory.delivery / "000002.jsonl")
+    other.write("start", {"role": "delivery", "process": ELSEWHERE.dump()})
+    assert not claim.stands_back()
+
+
 def test_an_owner_elsewhere_has_a_lease(directory: RunDirectory) -> None:
     owner = JournalWriter(directory.delivery / "000001.jsonl")
     owner.write("start", {"role": "delivery", "process": ELSEWHERE.dump()})
