@@ -59,3 +59,13 @@ class Stopped(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
+
+
+def explain(error: BaseException) -> str:
+    """What `error` says: the message of one of ours, type and text of any other."""
+    if isinstance(error, PrismError):
+        return error.message
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # user code: an error that cannot say what it is must not hide that it was
+        return type(error).__name__

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from prism.delivery.loops import HANG_SECONDS, Loop
 from prism.delivery.outbox import Outbox
-from prism.errors import PrismError, Unreachable, WorkFailed
+from prism.errors import PrismError, Unreachable, WorkFailed, explain
 from prism.journal.state import TERMINAL
 from prism.protocols import Record, Tracker
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCH_RECORDS = 2000
 MOST_HELD = 100
+MOST_FAILURES = 3
+"""Of records that are set aside: when so many fail again, the others wait for the next time."""
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 SLOWEST = 1e6
 """Bytes a second that a file takes at worst, before a call counts as one that hangs."""
@@ -132,6 +134,7 @@ class Channel:
         self._failures += 1
         if self._failures < self.delivery.tries:
             raise error
+        self.loop.sign()
         tracker.deliver((), self.outbox.position)  # raises when nothing at all gets through
         if len(batch) > 1:
             self._size = max(1, len(batch) // 8)
@@ -139,7 +142,7 @@ class Channel:
         self._alone += 1
         if self._alone < self.delivery.tries or len(self.outbox.held) >= MOST_HELD:
             raise error
-        self._reasons[batch[0].file, batch[0].seq] = _said(error)
+        self._reasons[batch[0].file, batch[0].seq] = explain(error)
         self.outbox.hold(batch[0])
         self._alone, self._retry_at = 0, time.monotonic() + self._retry_after
         self._say_position()
@@ -148,10 +151,11 @@ class Channel:
         """Try again what was set aside: now and then, and whenever somebody asks."""
         if not self.outbox.held or time.monotonic() < self._retry_at:
             return
-        failed: set[str] = set()
-        count = 0
+        failed: list[str] = []
         for key, record in tuple(self.outbox.held.items()):
-            if count == 3 or (record.kind == "call" and "call" in failed):
+            if len(failed) == MOST_FAILURES:
+                break
+            if record.kind == "call" and "call" in failed:  # calls stay in order
                 continue
             self.delivery.check_claim()
             try:
@@ -160,10 +164,9 @@ class Channel:
             except WorkFailed as error:
                 self._refuse(record, error)
             except (Exception, SystemExit) as error:  # the plugin boundary, as above
-                self._reasons[key] = _said(error)
+                self._reasons[key] = explain(error)
                 self.outbox.put_last(record)
-                failed.add(record.kind)
-                count += 1
+                failed.append(record.kind)
                 continue
             del self.outbox.held[key]
             self._say_position()
@@ -205,7 +208,3 @@ def _allowed(batch: Sequence[Record]) -> float:
     """Seconds that a call with these records may take before it counts as one that hangs."""
     sizes = (record.data.get("size", 0) for record in batch if record.kind == "file")
     return HANG_SECONDS + sum(size for size in sizes if isinstance(size, int)) / SLOWEST
-
-
-def _said(error: BaseException) -> str:
-    return error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"

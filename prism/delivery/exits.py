@@ -14,13 +14,12 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.journal.ends import DIED
+from prism.journal.ends import DIED, STOPPING
 from prism.journal.identity import ProcessIdentity
 
 _GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info): Linux 6.15 and later know the exit code
 _INFO_EXIT = 1 << 3
 _STRIDE_SECONDS, _MEMORY_SECONDS = 1.0, 10.0
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def open_pidfd(process: ProcessIdentity) -> int | None:
@@ -57,7 +56,7 @@ def end_of(status: int | None) -> dict[str, Any]:
         return {"status": "FINISHED", "exit_code": 0, "error": ""}
     if code > 0:
         return {"status": "FAILED", "exit_code": code, "error": f"exit code {code}"}
-    word = "KILLED" if -code in _STOPPING else "FAILED"
+    word = "KILLED" if -code in STOPPING else "FAILED"
     return {"status": word, "exit_code": 128 - code, "error": f"killed by {_name(-code)}"}
 
 

@@ -14,7 +14,7 @@ from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim, wish
 from prism.delivery.syncing import read_finished, reopen_with_secrets
 from prism.delivery.watch import Watch
-from prism.errors import PrismError
+from prism.errors import PrismError, explain
 from prism.journal.directory import RunDirectory
 from prism.journal.state import TERMINAL, RunState, write_run_summary
 from prism.project import Project
@@ -233,7 +233,7 @@ class Followed:
 
 
 def _said(error: Exception) -> str:
-    return error.message if isinstance(error, PrismError) else f"cannot be read: {type(error).__name__}: {error}"
+    return explain(error) if isinstance(error, PrismError) else f"cannot be read: {explain(error)}"
 
 
 def _signature(directory: RunDirectory) -> Signature:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from prism.delivery.claim import ClaimLost
-from prism.errors import PrismError, WorkFailed
+from prism.errors import PrismError, WorkFailed, explain
 
 IDLE_SECONDS = 1.0
 LONGEST_PAUSE = 30.0
@@ -85,4 +85,4 @@ def _explained(error: BaseException, name: str) -> PrismError:
     """What a plugin raised, as an error that says whose it is."""
     if isinstance(error, PrismError):
         return error
-    return WorkFailed(f"{name} failed: {type(error).__name__}: {error}")
+    return WorkFailed(f"{name} failed: {explain(error)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from prism.errors import PrismError
+from prism.errors import explain
 from prism.journal.identity import now
 from prism.journal.records import JournalWriter, number
 from prism.journal.state import TERMINAL, RunState
@@ -52,8 +52,7 @@ def sample_system_metrics(
                 seconds = max(0, (now() - state.started) // 1000)  # later attempts go on from there
                 journal.write("metrics", {"step": seconds, "metrics": _of_node(values, sampled.node)})
     except Exception as error:  # the plugin boundary: the figures are not worth the run
-        explained = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
-        journal.write("warning", {"message": project.config.redact(f"no system metrics: {explained}")})
+        journal.write("warning", {"message": project.config.redact(f"no system metrics: {explain(error)}")})
 
 
 def _find_monitor(project: Project) -> SystemMonitor | None:

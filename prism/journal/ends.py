@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from prism.protocols import Record
 
 LOST_SHARE = 1 / 3
 """Of a lease: silent for so long, a process of another machine counts as LOST."""
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that ask a run to stop: it was KILLED then."""
 DIED = "the process died without a word"
 
 

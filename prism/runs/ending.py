@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from prism.errors import PrismError, Stopped
+from prism.errors import PrismError, Stopped, explain
 from prism.runs.threads import ThreadFailed
 
 
@@ -32,15 +32,8 @@ def speaks_for_itself(error: BaseException) -> bool:
 
 
 def summary_of(error: BaseException) -> str:
-    """One line for `error`: the message of one that explains itself, type and text of any other."""
-    if isinstance(error, PrismError):
-        text = error.message
-    else:
-        try:
-            text = f"{type(error).__name__}: {error}"
-        except Exception:  # user code again: an error that cannot say what it is must not hide that it was
-            text = type(error).__name__
-    return text.partition("\n")[0]
+    """The first line of what `error` says."""
+    return explain(error).partition("\n")[0]
 
 
 def write_traceback(error: BaseException, path: Path, *, redact: Callable[[str], str]) -> None:

@@ -18,6 +18,7 @@ from prism.delivery.node import start_node_process
 from prism.delivery.system_metrics import Sampled
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
+from prism.journal.ends import STOPPING
 from prism.journal.live import LiveState
 from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
@@ -31,7 +32,7 @@ from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.output import CapturedOutput, OutputLog
 from prism.runs.preflight import check_before_run
 from prism.runs.resuming import next_attempt
-from prism.runs.signals import STOPPING, heeded
+from prism.runs.signals import heeded
 from prism.runs.worker import WorkerJob
 
 SILENT_SECONDS = 9.0

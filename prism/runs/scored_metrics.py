@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import frozen
 
 from prism.config.sections import CustomMetric
-from prism.errors import PrismError
+from prism.errors import explain
 from prism.evaluation.scoring import score
 from prism.journal.directory import RunDirectory
 from prism.project import Project
@@ -38,8 +38,7 @@ def score_series(
         try:
             found.append(_score(project, one, read_series(directory, _names(one), rank=rank)))
         except Exception as error:  # the plugin boundary: the work is done, and counts
-            what = error.message if isinstance(error, PrismError) else f"{type(error).__name__}: {error}"
-            warn(f"the custom metric {one.name!r} could not be computed: {what}")
+            warn(f"the custom metric {one.name!r} could not be computed: {explain(error)}")
     return found
 
 

@@ -10,8 +10,8 @@ from types import FrameType
 from attrs import define
 
 from prism.errors import Stopped
+from prism.journal.ends import STOPPING
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REPEAT_SECONDS = 2.0
 """A second signal within this time is the same request: a terminal and a launcher both pass it on."""
 

@@ -7,7 +7,7 @@ import weakref
 
 from attrs import define
 
-from prism.errors import WorkFailed
+from prism.errors import WorkFailed, explain
 
 
 class ThreadFailed(WorkFailed):
@@ -53,15 +53,8 @@ def _note(arguments: threading.ExceptHookArgs) -> None:
     name = arguments.thread.name if arguments.thread else "a thread"
     if name.startswith("prism-"):  # one of ours: the user's work is whole
         return
-    failed = ThreadFailed(f"{name}: {_text(arguments)}")
+    said = explain(arguments.exc_value) if arguments.exc_value else arguments.exc_type.__name__
+    failed = ThreadFailed(f"{name}: {said}".partition("\n")[0])
     failed.__cause__ = arguments.exc_value
     for failures in _watching:
         failures.first = failures.first or failed
-
-
-def _text(arguments: threading.ExceptHookArgs) -> str:
-    kind = arguments.exc_type.__name__
-    try:
-        return f"{kind}: {arguments.exc_value}".partition("\n")[0]
-    except Exception:  # user code: an error that cannot say what it is must not hide that it was
-        return kind
