@@ -12,11 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from attrs import asdict, define, field
 
@@ -24,6 +22,7 @@ from prism.config.credentials import credential_variables
 from prism.delivery.awaiting import is_over
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim, wake
+from prism.delivery.reopening import reopen_project
 from prism.delivery.system_metrics import Sampled, sample_system_metrics
 from prism.delivery.watch import Watch
 from prism.journal.directory import RunDirectory
@@ -31,8 +30,7 @@ from prism.journal.identity import ProcessIdentity
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import TERMINAL, RunState, write_run_summary
-from prism.plugins import OFF_VARIABLE
-from prism.project import Project, as_overrides, open_project
+from prism.project import Project
 
 LOOK_SECONDS = 0.2
 GIVE_UP_SECONDS = 600.0
@@ -70,16 +68,6 @@ def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sa
     except BrokenPipeError:
         sys.stderr.write(f"warning: the delivery process did not start; see {directory.logs}, later: prism sync\n")
     process.returncode = 0  # it outlives us, and nobody waits for it
-
-
-def reopen_project(directory: RunDirectory, *, secrets: Mapping[str, Any]) -> Project:
-    """The project as the run had it, from its own `config.yaml`, with the secrets that were left out there.
-
-    Of this shell's environment nothing reaches the configuration: the run has taken what it named.
-    """
-    switched_off = {name: os.environ[name] for name in (OFF_VARIABLE,) if name in os.environ}
-    overrides = as_overrides(secrets)
-    return open_project(directory.config, folder=directory.project, overrides=overrides, environ=switched_off)
 
 
 @define

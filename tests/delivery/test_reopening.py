@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prism.delivery.node import reopen_project
+from prism.delivery.reopening import reopen_project
 from prism.project import open_project
 from prism.runs.beginning import begin_run
 
