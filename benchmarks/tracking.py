@@ -69,7 +69,7 @@ def log_nothing(steps: int, step: Callable[[], None]) -> dict[str, Any]:
 def log_with_prism(steps: int, step: Callable[[], None]) -> dict[str, Any]:
     import prism
     from prism.journal.directory import RunDirectory
-    from prism.journal.live import LiveState
+    from prism.journal.state import LiveState
 
     Path("sais_foundation.yaml").write_text("foundation: {experiment_name: benchmark}\n", encoding="utf-8")
     with prism.start_run() as run:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from attrs import define, field
 
 from prism.delivery.claim import Claim, wake
-from prism.journal.live import LiveState
-from prism.journal.state import TERMINAL, RunState
+from prism.journal.state import TERMINAL, LiveState, RunState
 
 LOOK_SECONDS = 0.1
 ABSENT_SECONDS = 20.0

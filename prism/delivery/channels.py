@@ -20,9 +20,8 @@ from prism.delivery.loops import HANG_SECONDS, Loop
 from prism.delivery.registration import has_model, register, registration
 from prism.errors import PrismError
 from prism.journal.directory import RunDirectory
-from prism.journal.live import LiveState
 from prism.journal.records import JournalWriter
-from prism.journal.state import TERMINAL
+from prism.journal.state import TERMINAL, LiveState
 from prism.project import Project
 from prism.protocols import RunRef, TrackedRun
 

@@ -12,11 +12,12 @@ from attrs import define, field
 from prism.delivery.awaiting import is_delivered, why_pending
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim, wish
-from prism.delivery.syncing import read_finished, reopen_with_secrets
+from prism.delivery.reopening import reopen_with_secrets
+from prism.delivery.syncing import read_finished
 from prism.delivery.watch import Watch
 from prism.errors import PrismError, explain
 from prism.journal.directory import RunDirectory
-from prism.journal.state import TERMINAL, RunState, write_run_summary
+from prism.journal.state import TERMINAL, RunState, refresh_summary
 from prism.project import Project
 
 LOOK_SECONDS = 0.5
@@ -180,7 +181,7 @@ class Followed:
             return True
         state = self.watch.look(seconds=0.0)
         if state.status in TERMINAL and is_delivered(state):
-            write_run_summary(state)
+            refresh_summary(state)
             return False
         if self.delivery is None:
             self._begin(self.watch, room=room)

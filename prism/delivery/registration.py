@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prism.errors import EnvironmentUnfit, PrismError
-from prism.journal.live import LiveState
+from prism.journal.state import LiveState
 from prism.project import Project
 from prism.protocols import ModelRegistry, TrackedRun
 
@@ -38,7 +38,7 @@ def register(live: LiveState, project: Project, *, run: TrackedRun) -> dict[str,
             name=model["name"],
             version=model["version"],
             digest=model["digest"],
-            tags=live.model_tags,
+            tags=live.state.model_tags,
             run=run,
         )
         return registration(model, "registered", version=version.version, url=version.url)

@@ -8,19 +8,16 @@ from typing import Any
 
 from attrs import define
 
-from prism.config import Configuration
 from prism.delivery.awaiting import await_delivery, is_delivered, why_pending
 from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim, ClaimLost, wish
-from prism.delivery.node import reopen_project
+from prism.delivery.reopening import reopen_with_secrets
 from prism.delivery.watch import Watch
-from prism.errors import PrismError, Unreachable
+from prism.errors import Unreachable
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
-from prism.journal.live import LiveState
 from prism.journal.records import JournalWriter
-from prism.journal.state import TERMINAL, RunState, read_cached, write_run_summary
-from prism.project import Project, open_project
+from prism.journal.state import LiveState, RunState, read_cached, refresh_summary, write_run_summary
 
 PATIENCE_SECONDS = 60.0
 HAND_OVER_SECONDS = 5.0
@@ -48,8 +45,7 @@ def sync_run(directory: RunDirectory) -> RunState:
             state = _sync(directory, watch.live)
     finally:
         watch.close()
-    if state.status in TERMINAL and read_cached(directory) is None:
-        write_run_summary(state)
+    refresh_summary(state)
     return state
 
 
@@ -63,12 +59,6 @@ def _sync(directory: RunDirectory, live: LiveState) -> RunState:
             return _checked(state, by=taking.claim.owner())
     assert taking.journal is not None
     return _deliver(live, taking.journal)
-
-
-def reopen_with_secrets(state: RunState) -> Project:
-    """The run's project as the run had it, with the secrets of the project's configuration as it stands now."""
-    current = _current_config(state)
-    return reopen_project(state.directory, secrets=current.secrets() if current is not None else {})
 
 
 @define
@@ -120,12 +110,3 @@ def _checked(state: RunState, *, by: ProcessIdentity | None) -> RunState:
     who = f"process {by.pid} on {by.host}" if by else "another process"
     problem = why_pending(state) or "no reason given"
     raise Unreachable(f"{state.run_id} is being delivered by {who}, which does not get on: {problem}")
-
-
-def _current_config(state: RunState) -> Configuration | None:
-    """The project's configuration as it stands now: the run's own copy has no secrets."""
-    file = state.configuration.get("config_file", "")
-    try:
-        return open_project(state.directory.project / file).config
-    except PrismError:
-        return None  # then the server says that it wants a password

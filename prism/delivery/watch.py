@@ -17,14 +17,13 @@ from typing import Any
 from attrs import define, field
 
 from prism.delivery.exits import MemoryKills, blame_memory, end_of, open_pidfd, wait_status
-from prism.journal.directory import RunDirectory, read_summary
+from prism.journal.directory import RunDirectory
 from prism.journal.ends import ProcessState, is_leaving
 from prism.journal.identity import ProcessIdentity
-from prism.journal.live import LiveState
 from prism.journal.looks import lease_seconds
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import TERMINAL, RunState, write_run_summary
+from prism.journal.state import LiveState, RunState, refresh_summary
 
 _POLL_SECONDS = 0.5
 _KEEP_SHARE = 1 / 9
@@ -149,8 +148,7 @@ def look_at(directory: RunDirectory) -> RunState:
         state = watch.look(seconds=0.0)
     finally:
         watch.close()
-    if state.status in TERMINAL and read_summary(directory).get("derived_from") != state.sizes:
-        write_run_summary(state)
+    refresh_summary(state)
     return state
 
 

@@ -22,7 +22,7 @@ BEGINNER = "begun_by"
 
 
 def apply_records(state: RunState, records: Iterable[Record]) -> None:
-    """Fold records into the state; `settle` afterwards."""
+    """Fold records into the state, but for what follows only from all of them: status, what is pending."""
     for record in records:
         handler = _HANDLERS.get(record.kind)
         if handler is not None:
@@ -89,6 +89,7 @@ def _on_dataset(state: RunState, record: Record) -> None:
 
 def _on_model(state: RunState, record: Record) -> None:
     intent = record.data["register"]
+    state.model_tags = intent["tags"] if intent else {}
     state.model = {
         "name": intent["name"] if intent else "",
         "version": intent["version"] if intent else "",

@@ -66,11 +66,6 @@ class Looks:
             return 0.0
         return now - since
 
-    def silence(self, file: str, records: int) -> float:
-        """As `note`, without a look: 0.0 for what was never seen like this."""
-        last, since = self._seen.get(file, (-1, 0.0))
-        return max(clock() - since, 0.0) if records == last else 0.0
-
     def keep(self) -> None:
         """Remember the looks for the next process of this machine."""
         if self._noted:

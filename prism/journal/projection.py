@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,19 @@ STRETCH_BYTES = 1 << 20
 
 @define
 class Follower:
-    """Reads what has come to a run's journal since the last look."""
+    """Reads what has come to a run's journal, or to other `files` of records, since the last look."""
 
     directory: RunDirectory
+    files: Callable[[RunDirectory], list[Path]] = RunDirectory.journal_files
     damage: list[Damage] = field(factory=list)
     _offsets: dict[Path, int] = field(factory=dict)
 
     def poll(self) -> Iterator[Record]:
-        """The new whole records, file by file in the order of `RunDirectory.journal_files`.
+        """The new whole records, file by file in the order of `files`.
 
         Read while they are taken, a stretch at a time: a long journal is never in memory as a whole.
         """
-        for path in self.directory.journal_files():
+        for path in self.files(self.directory):
             size = path.stat().st_size  # asked once: a writer may be quicker than we are
             while size > (offset := self._offsets.get(path, 0)):
                 reading = read_journal(path, offset=offset, limit=STRETCH_BYTES)
@@ -74,8 +75,8 @@ class Projection:
             return self._project_params(record)
         rank = parse_journal_name(record.file).rank or 0
         if record.kind == "file":
-            named = {**record.data, "name": _prefix(rank) + record.data["name"], "path": self._kept_path(record.data)}
-            return attrs.evolve(record, data=named)
+            named = {"name": _prefix(rank) + record.data["name"], "path": str(kept_path(self.directory, record.data))}
+            return attrs.evolve(record, data={**record.data, **named})
         if record.kind == "tags" and rank:
             return attrs.evolve(record, data={"tags": _named(record.data["tags"], rank)})
         return record
@@ -126,8 +127,10 @@ class Projection:
                         told.admit(name.attempt, key, record.data["step"], value)
         return told
 
-    def _kept_path(self, data: Mapping[str, Any]) -> str:
-        return str(self.directory.path / data["stored"]) if data["stored"] else str(data["original"])
+
+def kept_path(directory: RunDirectory, facts: Mapping[str, Any]) -> Path:
+    """Where the content is that a record `file` is about."""
+    return directory.path / facts["stored"] if facts["stored"] else Path(facts["original"])
 
 
 def is_told(record: Record) -> bool:

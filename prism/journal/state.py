@@ -15,7 +15,7 @@ from prism.journal.folding import BEGINNER, apply_records
 from prism.journal.identity import ProcessIdentity
 from prism.journal.looks import Looks, lease_seconds
 from prism.journal.projection import Follower
-from prism.journal.records import Damage, number, read_journal
+from prism.journal.records import Damage, number
 from prism.journal.stretches import Stretches
 from prism.journal.trackers import TrackerState
 
@@ -41,6 +41,7 @@ class RunState:
     checkpoints: list[dict[str, Any]] = field(factory=list)
     evaluations: list[dict[str, Any]] = field(factory=list)
     model: dict[str, Any] | None = None
+    model_tags: dict[str, str] = field(factory=dict)
     trackers: dict[str, TrackerState] = field(factory=dict)
     warnings: list[str] = field(factory=list)
     damage: list[Damage] = field(factory=list)
@@ -76,7 +77,7 @@ class RunState:
     @property
     def pending(self) -> int:
         """Records that no tracker of some name has yet, at most over the trackers."""
-        return max((tracker.pending for tracker in self.trackers.values()), default=0)
+        return max((tracker.pending for tracker in tuple(self.trackers.values())), default=0)  # asked by other threads
 
     @property
     def part(self) -> str:
@@ -122,22 +123,46 @@ class RunState:
         }
 
 
+@define
+class LiveState:
+    """The state of a run that goes on: `poll` folds in what has come, instead of reading all anew.
+
+    Raises `UsageError` for a run that a newer Prism wrote.
+    """
+
+    directory: RunDirectory
+    state: RunState = field(init=False)
+    looks: Looks = field(init=False)
+    _journal: Follower = field(init=False)
+    _deliveries: Follower = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.state = _begin_state(self.directory)
+        self.looks = Looks(self.directory)
+        self._journal = Follower(self.directory)
+        self._deliveries = Follower(self.directory, RunDirectory.delivery_files)
+        self.poll()
+
+    def poll(self) -> RunState:
+        """The state as it is now."""
+        self.state.sizes = measure(self.directory)  # before reading: what comes after it makes the summary out of date
+        apply_records(self.state, self._journal.poll())
+        apply_records(self.state, self._deliveries.poll())
+        if notice_deaths(self.state.everybody()):
+            apply_records(self.state, self._journal.poll())
+        for file, process in self.state.deciding().items():
+            process.silent = self.looks.note(file, process.records) if process.is_away else 0.0
+        _settle(self.state, self._journal)
+        return self.state
+
+
 def read_state(directory: RunDirectory) -> RunState:
     """Derive the state of a run from its journal and from what was delivered. Raises `UsageError`."""
-    state = begin_state(directory)
-    state.sizes = measure(directory)  # before reading: what comes after it makes the summary out of date
-    follower = Follower(directory)
-    apply_records(state, follower.poll())
-    for path in directory.delivery_files():
-        apply_records(state, read_journal(path).records)
-    if notice_deaths(state.everybody()):
-        apply_records(state, follower.poll())
-    settle(state, follower, Looks(directory))
-    return state
+    return LiveState(directory).state
 
 
-def begin_state(directory: RunDirectory) -> RunState:
-    """A state before any record. Raises `UsageError` for a run that a newer Prism wrote."""
+def _begin_state(directory: RunDirectory) -> RunState:
+    """A state before any record."""
     state = RunState(directory)
     begun_by = read_summary(directory).get(BEGINNER)
     with suppress(KeyError, TypeError, ValueError):  # a damaged cache: its journal says whose it is
@@ -145,12 +170,9 @@ def begin_state(directory: RunDirectory) -> RunState:
     return state
 
 
-def settle(state: RunState, follower: Follower, looks: Looks) -> None:
+def _settle(state: RunState, follower: Follower) -> None:
     """Work out the status, what is pending and what is damaged from what was folded in."""
-    lease = lease_seconds()
-    for file, process in state.deciding().items():
-        process.silent = looks.silence(file, process.records) if process.is_away else 0.0
-    end = worst(state.deciding().values(), lease=lease)
+    end = worst(state.deciding().values(), lease=lease_seconds())
     state.status, state.error, state.ended = end["status"], end.get("error") or "", end.get("time", 0)
     if state.status == "FINISHED" and state.model and state.model["state"] == "intended":
         state.model["state"] = "pending"
@@ -178,9 +200,10 @@ def read_cached(directory: RunDirectory) -> dict[str, Any] | None:
     return None
 
 
-def read_overview(directory: RunDirectory) -> dict[str, Any]:
-    """`RunState.as_json`, from the cache when a terminal run's journal has not changed since."""
-    return read_cached(directory) or read_state(directory).as_json()
+def refresh_summary(state: RunState) -> None:
+    """Write `run.json` anew where the run has ended and the cache is out of date."""
+    if state.status in TERMINAL and read_cached(state.directory) is None:
+        write_run_summary(state)
 
 
 def measure(directory: RunDirectory) -> dict[str, int]:

@@ -19,10 +19,9 @@ from prism.delivery.system_metrics import Sampled
 from prism.errors import EnvironmentUnfit, GateRefused, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name, remove_run_directory
 from prism.journal.ends import STOPPING
-from prism.journal.live import LiveState
 from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import RunState, read_state
+from prism.journal.state import LiveState, RunState, read_state
 from prism.launch.membership import membership
 from prism.launch.topology import detect, node_name
 from prism.project import Project

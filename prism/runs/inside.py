@@ -12,12 +12,12 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.delivery.node import reopen_project
+from prism.delivery.reopening import reopen_project
 from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.identity import ProcessIdentity
-from prism.journal.live import LiveState
-from prism.journal.projection import Follower, is_told
+from prism.journal.projection import Follower, is_told, kept_path
 from prism.journal.records import number, parse_number
+from prism.journal.state import LiveState
 from prism.protocols import Record
 from prism.runs.beginning import enter_attempt, enter_trackers
 from prism.runs.files import KeptFiles
@@ -72,7 +72,7 @@ class RecordedRun:
 
     def kept_path(self, facts: Mapping[str, Any]) -> Path:
         """Where the content of a kept file is."""
-        return self.run.directory / facts["stored"] if facts["stored"] else Path(facts["original"])
+        return kept_path(RunDirectory(self.run.directory), facts)
 
 
 def kept_files(run: Run) -> KeptFiles:

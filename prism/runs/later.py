@@ -10,9 +10,8 @@ from prism.delivery.awaiting import await_delivery, why_pending
 from prism.delivery.node import start_node_process
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import new_run_id
-from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
-from prism.journal.state import read_state
+from prism.journal.state import LiveState, read_state
 from prism.project import Project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt
 from prism.runs.handle import Run

@@ -13,10 +13,9 @@ import pytest
 from prism.delivery.syncing import sync_run
 from prism.errors import Unreachable
 from prism.journal.directory import RunDirectory
-from prism.journal.live import LiveState
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter
-from prism.journal.state import RunState, read_state
+from prism.journal.state import LiveState, RunState, read_state
 from prism.project import Project, open_project
 from prism.runs.beginning import begin_run, describe_run
 
