@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prism.errors import EnvironmentUnfit, UsageError
+from prism.launch.membership import membership
 from prism.protocols import Topology
 
 _PORT = 29500  # torch's own default
@@ -33,6 +34,11 @@ def detect(environ: Environ, *, processes: int | None) -> Topology:
     if processes is not None:
         return Topology("explicit", f"{processes} processes were asked for", processes=processes)
     return Topology("local", "nothing was asked for and no launcher is recognised: one process")
+
+
+def first_rank(topology: Topology, environ: Environ) -> int:
+    """The rank of this process where it is a worker, else of the first worker that it is going to start."""
+    return membership(environ).rank if topology.launched else topology.node_rank * topology.processes
 
 
 def node_name(topology: Topology) -> str:

@@ -23,7 +23,7 @@ from prism.journal.opening import claim_journal, open_journal
 from prism.journal.records import JournalWriter
 from prism.journal.state import LiveState, RunState, read_state
 from prism.launch.membership import membership
-from prism.launch.topology import detect, node_name
+from prism.launch.topology import detect, first_rank, node_name
 from prism.project import Project
 from prism.protocols import Job, LaunchPlan, Topology
 from prism.runs.beginning import begin_run, keep_origin
@@ -104,7 +104,7 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     place = _place(request, project)
     plan = plan_run(request, project, place=place)
     topology, mine = describe_topology(request, project), membership(os.environ)
-    first = mine.rank if topology.launched else topology.node_rank * topology.processes  # the rank that we start first
+    first = first_rank(topology, os.environ)
     stem = f"a{place.attempt}-launch" + (f"-r{first}" if first else "")
     facts = {"argv": [project.config.redact(word) for word in plan.argv]}
     try:
@@ -131,8 +131,8 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
 
 
 def _place(request: RunRequest, project: Project) -> Place:
-    nodes = describe_topology(request, project).nodes
-    joined = join_foreign_launch(project, os.environ, nodes=nodes, resume=request.resume)
+    topology = describe_topology(request, project)
+    joined = join_foreign_launch(project, os.environ, topology=topology, resume=request.resume)
     if joined is not None:
         return joined
     if request.resume is not None:

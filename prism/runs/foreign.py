@@ -21,9 +21,9 @@ from prism.journal.identity import ProcessIdentity, new_run_id
 from prism.journal.looks import lease_seconds
 from prism.journal.records import read_journal
 from prism.journal.state import read_state
-from prism.launch.membership import membership
-from prism.launch.topology import detect
+from prism.launch.topology import detect, first_rank
 from prism.project import Project
+from prism.protocols import Topology
 from prism.runs.beginning import begin_run, keep_origin
 from prism.runs.resuming import next_attempt
 
@@ -40,22 +40,25 @@ class Place:
 
 
 def join_foreign_launch(
-    project: Project, environ: Mapping[str, str], *, nodes: int = 1, resume: RunDirectory | None = None
+    project: Project,
+    environ: Mapping[str, str],
+    *,
+    topology: Topology | None = None,
+    resume: RunDirectory | None = None,
 ) -> Place | None:
     """The run of the launch that this process is one of several of; None if it is alone.
 
-    Whoever comes first begins it, or the next attempt of `resume`, for all. `nodes` is how many nodes the
-    launch spans, where the environment of a worker does not say it. An elastic restart of the workers
-    is the next attempt of the same run.
+    Whoever comes first begins it, or the next attempt of `resume`, for all. `topology` is where the launch
+    runs; not needed in a worker, whose environment says it. An elastic restart of the workers is the next
+    attempt of the same run.
     """
-    if "LOCAL_RANK" in environ:
-        world = int(environ.get("WORLD_SIZE", 1))
-        nodes = max(nodes, world // int(environ.get("LOCAL_WORLD_SIZE", world)))
-    elif nodes == 1:
+    if topology is None and "LOCAL_RANK" in environ:
+        topology = detect(environ, processes=None)
+    if topology is None or not (topology.launched or topology.nodes > 1):
         return None
-    _check_identity(environ, nodes=nodes)
+    _check_identity(environ, nodes=topology.nodes)
     named, restarts = environ.get("PRISM_RUN_ID", ""), int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    rank = _first_rank(environ)
+    rank = first_rank(topology, environ)
     if resume is not None and named == resume.run_id:  # the id of the run is no new name for this launch
         settle = partial(_resumed, project, resume, rank=rank)
         place = _claimed(project, f"{named}-{_launcher_key()}", settle=settle)
@@ -83,14 +86,6 @@ def _launcher_key() -> str:
     if parent is None:
         raise EnvironmentUnfit("the launcher of this process is gone", hint="start the launch again")
     return parent.key()
-
-
-def _first_rank(environ: Mapping[str, str]) -> int:
-    """The rank of this process, or of the first worker that it is going to start on its node."""
-    if "LOCAL_RANK" in environ:
-        return membership(environ).rank
-    topology = detect(environ, processes=None)
-    return topology.node_rank * topology.processes
 
 
 def _claimed(project: Project, key: str, *, settle: Callable[[], Place]) -> Place:

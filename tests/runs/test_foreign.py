@@ -11,7 +11,9 @@ from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
 from prism.journal.opening import open_journal
 from prism.journal.writer import JournalWriter
+from prism.launch.topology import detect
 from prism.project import Project, open_project
+from prism.protocols import Topology
 from prism.runs.foreign import join_foreign_launch
 
 WORKER = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -27,12 +29,14 @@ def test_a_process_alone_is_of_no_launch(project: Project) -> None:
     assert join_foreign_launch(project, {}) is None
 
 
-@pytest.mark.parametrize(("environ", "nodes"), [({}, 2), (WORKER, 1)])
-def test_several_nodes_need_a_name_in_common(project: Project, environ: dict[str, str], nodes: int) -> None:
+@pytest.mark.parametrize(("environ", "topology"), [({}, Topology("pet", "", nodes=2)), (WORKER, None)])
+def test_several_nodes_need_a_name_in_common(
+    project: Project, environ: dict[str, str], topology: Topology | None
+) -> None:
     with pytest.raises(UsageError, match="several nodes"):
-        join_foreign_launch(project, environ, nodes=nodes)
+        join_foreign_launch(project, environ, topology=topology)
     named = {**environ, "PRISM_RUN_ID": "20260101-000000-aaaaaa"}
-    places = [join_foreign_launch(project, named, nodes=nodes) for _ in range(2)]
+    places = [join_foreign_launch(project, named, topology=topology) for _ in range(2)]
     assert {place.directory.run_id for place in places if place} == {"20260101-000000-aaaaaa"}
 
 
@@ -67,6 +71,19 @@ def test_a_name_that_was_launched_before_is_refused(project: Project) -> None:
         join_foreign_launch(project, named(0))
     again = join_foreign_launch(project, named(0, TORCHELASTIC_RESTART_COUNT="1"))
     assert again and again.attempt == 2
+
+
+def test_a_node_whose_workers_were_counted_on_the_command_line_has_other_ranks(project: Project) -> None:
+    environ = {"PRISM_RUN_ID": "20260101-000000-aaaaaa", "PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1"}
+    places = []
+    for node in ("0", "1"):
+        topology = detect({**environ, "PET_NODE_RANK": node}, processes=4)
+        place = join_foreign_launch(project, environ, topology=topology)
+        assert place is not None
+        places.append(place)
+        for rank in (0, 1, 2, 3):
+            write_worker(place.directory, f"a1-rank{rank + 4 * int(node)}", world_size=8)
+    assert places[0] == places[1]
 
 
 @pytest.mark.parametrize("status", ["FAILED", ""])
