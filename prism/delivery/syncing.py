@@ -16,8 +16,8 @@ from prism.delivery.watch import Watch
 from prism.errors import Unreachable
 from prism.journal.directory import RunDirectory
 from prism.journal.identity import ProcessIdentity
-from prism.journal.records import JournalWriter
 from prism.journal.state import LiveState, RunState, read_cached, refresh_summary, write_run_summary
+from prism.project import Project
 
 PATIENCE_SECONDS = 60.0
 HAND_OVER_SECONDS = 5.0
@@ -42,50 +42,53 @@ def sync_run(directory: RunDirectory) -> RunState:
     try:
         state = watch.look(seconds=0.0)
         if not is_delivered(state):
-            state = _sync(directory, watch.live)
+            state = _sync(watch.live)
     finally:
         watch.close()
     refresh_summary(state)
     return state
 
 
-def _sync(directory: RunDirectory, live: LiveState) -> RunState:
-    taking = _Taking(directory, Claim(directory))
-    if not taking.has_claim():
-        wish(directory)
+def _sync(live: LiveState) -> RunState:
+    taking = _Taking(live, Claim(live.directory))
+    delivery = taking.delivery()
+    if delivery is None:
+        wish(live.directory)
         until = partial(_is_delivered_or_mine, taking=taking)
         state = await_delivery(live, silence=PATIENCE_SECONDS, grace=HAND_OVER_SECONDS, until=until)
-        if taking.journal is None:
+        delivery = taking.made
+        if delivery is None:
             return _checked(state, by=taking.claim.owner())
-    assert taking.journal is not None
-    return _deliver(live, taking.journal)
+    return _deliver(delivery)
 
 
 @define
 class _Taking:
-    """The attempt to become the deliverer: `journal` is set once it succeeds."""
+    """The attempt to become the deliverer: `made` is the delivery once it succeeds."""
 
-    directory: RunDirectory
+    live: LiveState
     claim: Claim
-    journal: JournalWriter | None = None
+    made: Delivery | None = None
+    _project: Project | None = None
 
-    def has_claim(self) -> bool:
-        self.journal = self.journal or self.claim.take()
-        return self.journal is not None
+    def delivery(self) -> Delivery | None:
+        """The delivery by this process, None while another one is at work."""
+        if self.made is None and self.claim.is_free():
+            if self._project is None:  # before the claim: what cannot be read makes no delivery file
+                self._project = reopen_with_secrets(self.live.state)
+            journal = self.claim.take()
+            if journal is not None:
+                self.made = Delivery(self.live.directory, self._project, journal, tries=1, live=self.live)
+        return self.made
 
 
 def _is_delivered_or_mine(state: RunState, *, taking: _Taking) -> bool:
-    return is_delivered(state) or taking.has_claim()
+    return is_delivered(state) or taking.delivery() is not None
 
 
-def _deliver(live: LiveState, journal: JournalWriter) -> RunState:
-    """Deliver with the claim `journal`. Raises what held a tracker up, when all others have been served."""
-    try:
-        delivery = Delivery(live.directory, reopen_with_secrets(live.state), journal, tries=1, live=live)
-    except BaseException:
-        journal.write("end", {"status": "FAILED", "exit_code": 1, "error": ""})
-        journal.close()
-        raise
+def _deliver(delivery: Delivery) -> RunState:
+    """Deliver all there is. Raises what held a tracker up, when all others have been served."""
+    live = delivery.live
     try:
         troubles = delivery.drain()
     except ClaimLost:

@@ -29,8 +29,8 @@ class JournalName:
     """What a journal file's name says: the attempt and rank whose process wrote it, and nothing else's.
 
     `a2-rank0` is a worker, `a2-rank0-p71` a child or a further process of it, `a2-rank0-p71-p74` a child
-    of that, or what it began next; other names
-    (`a2-launch`, `eval-…`, `node-…`) have no rank, and attempt `LATER` where they have none.
+    of that, or what it began next. Other names (`a2-launch`, `eval-…`, `node-…`) have no rank, and attempt
+    `LATER` where they have none.
     """
 
     attempt: int

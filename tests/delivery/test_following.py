@@ -21,6 +21,7 @@ from prism.delivery.channels import Delivery
 from prism.delivery.claim import Claim
 from prism.delivery.following import Following, follow
 from prism.delivery.syncing import sync_run
+from prism.errors import UsageError
 from prism.journal.directory import RunDirectory, list_runs
 from prism.journal.opening import open_journal
 from prism.journal.records import JournalWriter, read_journal
@@ -197,6 +198,16 @@ def test_a_run_that_cannot_be_read_is_reported_once_and_holds_up_no_other(projec
     (report,) = reports
     assert damaged.run_id in report and "99" in report
     assert damaged.delivery_files() == []
+
+
+def test_a_run_whose_configuration_cannot_be_read_has_no_deliverer(project: Project) -> None:
+    directory, journal = begun(project)
+    finish(journal)
+    directory.config.write_text("ml: [", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(UsageError):
+            sync_run(directory)
+    assert directory.delivery_files() == []
 
 
 def test_more_runs_than_have_room_are_all_delivered(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
