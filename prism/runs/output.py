@@ -10,7 +10,6 @@ import fcntl
 import os
 import pty
 import struct
-import sys
 import termios
 import threading
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from attrs import define, field
 
 from prism.errors import EnvironmentUnfit
+from prism.stderr import tell
 
 _DRAIN_SECONDS = 2.0
 
@@ -48,7 +48,7 @@ class OutputLog:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                sys.stderr.write(f"warning: the log {self.path} cannot be written ({error.strerror})\n")
+                tell(f"warning: the log {self.path} cannot be written ({error.strerror})\n")
 
 
 @define

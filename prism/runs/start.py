@@ -28,6 +28,7 @@ from prism.runs.handle import Run
 from prism.runs.inside import join_run
 from prism.runs.leaving import watch_the_end
 from prism.runs.usercode import EXPERIMENT_MARK
+from prism.stderr import tell
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,7 +102,7 @@ def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
     leaving.callback(os.environ.update, credentials)
     if run.rank == 0:
         describe_run(run.say, project, name=name, tags=tags)
-        sys.stderr.write(f"run {run.run_id} in {run.directory}\n")
+        tell(f"run {run.run_id} in {run.directory}\n")
     if membership(os.environ).local_rank == 0:
         sampled = Sampled(place.attempt, node_of_worker(os.environ))
         start_node_process(place.directory, project, sampled=sampled)
