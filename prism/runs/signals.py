@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -54,3 +55,16 @@ class StopRequest:
         self.signal_number, self._since = number, time.monotonic()
         if again or not self.looked:
             raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+
+
+def _as_python_has_them() -> None:
+    """After a fork: it is the run that is asked to stop; a child is ended by a signal, as whoever sent it expects.
+
+    Pools end their workers with SIGTERM and wait for them: an exception in the midst of a worker may never end it.
+    """
+    for number in STOPPING:
+        if isinstance(getattr(signal.getsignal(number), "__self__", None), StopRequest):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_as_python_has_them)

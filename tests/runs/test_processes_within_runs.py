@@ -133,3 +133,27 @@ def test_a_forked_child_that_ends_as_python_ends_does_not_end_the_run(project: A
     assert project.state().status == "FINISHED"
     assert points(project) == {("child", 1): 1, ("parent", 1): 1, ("parent", 2): 1}
     assert len(project.records("file")) == 1 and len(project.records("end")) == 1
+
+
+POOLS = """
+import multiprocessing
+
+def say(index):
+    run.log_metrics({f"of{index}": index}, step=0)
+
+def work(given):
+    global run
+    run = given
+    for _ in range(20):
+        with multiprocessing.get_context("fork").Pool(3) as pool:  # ends its workers with SIGTERM
+            pool.map(say, range(3))
+"""
+
+
+def test_a_pool_ends_its_workers_without_a_word(project: Any) -> None:
+    project.write("train.py", POOLS)
+    done = project.prism("run", "train.py:work", within=180)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.out + done.err
+    assert project.state().status == "FINISHED"
+    assert points(project) == {(f"of{index}", 0): 20 for index in range(3)}
