@@ -50,5 +50,7 @@ def needed(config: Configuration, *, target: str) -> Iterator[tuple[str, str]]:
             yield "tracker", tracker.name
     if config.evaluation.data:
         yield "predictor", config.evaluation.predictor.name
-        for evaluator in config.evaluation.evaluators:
-            yield "evaluator", evaluator.name
+    evaluators = config.evaluation.evaluators if config.evaluation.data else ()
+    scored = [one.evaluator for one in config.ml.custom_metrics if one.evaluator is not None]
+    for name in dict.fromkeys(one.name for one in (*evaluators, *scored)):
+        yield "evaluator", name

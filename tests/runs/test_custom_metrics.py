@@ -165,6 +165,15 @@ def test_a_run_logs_them_with_what_they_come_from_and_scores_series_at_its_end(p
     assert all({"perplexity", "smooth"} <= point["metrics"].keys() for point in points)
 
 
+def test_an_evaluator_that_cannot_load_is_an_error_before_anything_is_started(project: Any) -> None:
+    project.configure(CONFIGURATION)
+    project.write("shares.py", PLUGIN.replace('Provider("shares"', 'Provider("shares", requires=("no_such_module",)'))
+    project.write("train.py", TRAIN)
+    done = project.prism("run", "train.py:train")
+    assert done.code == 4 and "the evaluator 'shares' needs no_such_module" in done.err
+    assert project.runs() == []
+
+
 def test_a_wrong_expression_is_an_error_before_anything_is_started(project: Any) -> None:
     project.configure("ml:\n  enabled: false\n  custom_metrics:\n    - {name: x, expression: open('a')}\n")
     project.write("train.py", TRAIN)
