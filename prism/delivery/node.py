@@ -59,7 +59,7 @@ def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sa
                 env={name: value for name, value in os.environ.items() if name not in withheld},
             )
     except OSError as error:
-        tell(f"warning: the delivery process did not start ({error.strerror}); later: prism sync\n")
+        tell(f"warning: the process beside the run did not start ({error.strerror}); later: prism sync\n")
         return
     hello = {"secrets": project.config.secrets(), "sampled": asdict(sampled) if sampled else None}
     assert process.stdin is not None
@@ -67,7 +67,7 @@ def start_node_process(directory: RunDirectory, project: Project, *, sampled: Sa
         process.stdin.write(json.dumps(hello).encode())
         process.stdin.close()
     except BrokenPipeError:
-        tell(f"warning: the delivery process did not start; see {directory.logs}, later: prism sync\n")
+        tell(f"warning: the process beside the run did not start; see {directory.logs}, later: prism sync\n")
     process.returncode = 0  # it outlives us, and nobody waits for it
 
 

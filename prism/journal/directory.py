@@ -126,7 +126,7 @@ class RunDirectory:
         return sorted(files, key=lambda path: (parse_journal_name(path.stem).attempt, path.stem))
 
     def delivery_files(self) -> list[Path]:
-        """What the delivery processes wrote, oldest first."""
+        """What the deliverers wrote, oldest first."""
         files, _ = _entries(self.delivery)
         return sorted(path for path in files if path.stem.isdecimal())
 
