@@ -85,7 +85,8 @@ def _store_of(kind: str, address: str) -> Callable[..., object] | None:
         return None
     for run in reversed(_held.values()):
         if run.status == "RUNNING":
-            if _is_same(locate(run.project, settings=run.config.section("ml")), address):
+            own = {"tracking_uri": run.config.section("ml").get("tracking_uri")}  # credentials may be missing
+            if _is_same(locate(run.project, settings=own), address):
                 return stores.for_run(kind, journal_address(run.directory))
             _warn_once(run, without_credentials(address))
     return None

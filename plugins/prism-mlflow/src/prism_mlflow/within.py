@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_STATE, RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import INVALID_STATE, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 
 from prism.errors import PrismError
 from prism.runs.handle import Run
@@ -34,15 +34,27 @@ class Within:
 
     run: Run
     told: Told = field(init=False)
-    server: Server = field(init=False)
     warned: set[str] = field(factory=set)
     _at_server: dict[str, str] = field(factory=dict)
     _kept: Any = None
+    _server: Server | None = None
 
     def __attrs_post_init__(self) -> None:
         self.told = Told(self.run)
-        self.server = Server.of(self.run)
         self.told.experiments[self.experiment] = self.experiment_name
+
+    @property
+    def server(self) -> Server:
+        """The server behind the run. Raises `MlflowException` where the configuration gives no access to it.
+
+        Only who asks the server hears of that, as where it is away: nothing that is logged needs it.
+        """
+        if self._server is None:
+            try:
+                self._server = Server.of(self.run)
+            except PrismError as error:
+                raise MlflowException(str(error), error_code=TEMPORARILY_UNAVAILABLE) from error
+        return self._server
 
     @property
     def experiment_name(self) -> str:
