@@ -70,8 +70,8 @@ class Within:
         self.run.say("call", {"tracker": TRACKER, "method": method, "arguments": arguments})
 
     def warn_once(self, topic: str, message: str) -> None:
-        """Warn of a topic the first time only."""
-        if topic not in self.warned:
+        """Warn of a topic the first time only; not when the run has ended: nothing more can be said in it."""
+        if topic not in self.warned and self.run.status == "RUNNING":
             self.warned.add(topic)
             self.run.warn(message)
 

@@ -143,6 +143,16 @@ def test_one_launch_is_one_run(enter: Any, mlflow_server: MlflowServer, capsys: 
     assert capsys.readouterr().err.count("'somewhere else' is not used") == 1
 
 
+def test_an_experiment_set_late_does_not_disturb_the_end(enter: Any, mlflow_server: MlflowServer) -> None:
+    inside = enter(mlflow_server.uri)
+    mlflow.log_metric("loss", 1.0)
+    mlflow.set_experiment("somewhere else")
+    mlflow.log_metric("loss", 0.5, step=1)  # at the end MLflow asks for the run, the first time since
+    inside.run.finish()
+    inside.leave()
+    assert mlflow.active_run() is None
+
+
 def test_nested_runs(enter: Any, mlflow_server: MlflowServer) -> None:
     inside = enter(mlflow_server.uri)
     with mlflow.start_run() as parent:
