@@ -26,7 +26,7 @@ class Builtin:
 BUILTINS: Mapping[str, Builtin] = {
     "run": Builtin("prism.cli.run:run", "Train, evaluate and register: from a YAML file, a script or a class."),
     "evaluate": Builtin("prism.cli.evaluate:evaluate", "Let a model answer a dataset and score its answers."),
-    "runs": Builtin("prism.cli.runs:runs", "List, show and follow the runs of a project."),
+    "runs": Builtin("prism.cli.runs:runs", "List, show and follow the runs of a project, and close lost ones."),
     "models": Builtin("prism.cli.models:models", "List and show registered models."),
     "plugins": Builtin("prism.cli.plugins:plugins", "List the plugins and their state."),
     "config": Builtin("prism.cli.config:config", "Check and show the configuration, print its schema."),

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from prism.cli.output import data, document, table, warn
+from prism.cli.output import data, document, table, talk, warn
 from prism.cli.session import Session, pass_session
 from prism.delivery.watch import Watch, await_verdict, look_at
 from prism.errors import UsageError
@@ -25,7 +25,7 @@ REASON_WIDTH = 60
 
 @click.group()
 def runs() -> None:
-    """The runs of a project."""
+    """List, show and follow the runs of a project, and close lost ones."""
 
 
 @runs.command("list")
@@ -94,6 +94,9 @@ def reap(session: Session, *, patience: str, form: str) -> None:
     rows = [(state.run_id, state.status, _standing(state)) for state in looked.values()]
     if form == "json":
         document([dict(zip(("run_id", "status", "reason"), row, strict=True)) for row in rows])
+        return
+    if not rows:
+        talk("every run has ended")
         return
     table(("run", "status", "reason"), rows)
 

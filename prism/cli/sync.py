@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("wanted", nargs=-1, metavar="[RUN ...]")
-@click.option("--follow", "ending", flag_value="follow", default="stop", help="Go on delivering until interrupted.")
+@click.option("--follow", "ending", flag_value="follow", default="stop", help="Go on until interrupted, new runs too.")
 @pass_session
 def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
-    """Deliver what is pending of the runs named, or of all runs of the project."""
+    """Deliver what is pending of the runs named, or of all runs of the project.
+
+    It may be stopped and called again at any time, and by several at once: nothing is delivered twice.
+    Exit code 4 when a server is out of reach or does not take a record.
+    """
     from prism.journal.directory import find_run, list_runs
 
     folder = session.folder()
@@ -31,7 +35,9 @@ def sync(session: Session, *, wanted: tuple[str, ...], ending: str) -> int:
     def chosen() -> list[RunDirectory]:
         return [find_run(folder, run) for run in wanted] or list(list_runs(folder))
 
-    return _follow(chosen) if ending == "follow" else _sync(chosen())
+    if ending == "follow":
+        return _follow(chosen, what=", ".join(wanted) or f"all runs of {folder}, new ones too,")
+    return _sync(chosen())
 
 
 def _sync(directories: list[RunDirectory]) -> int:
@@ -56,10 +62,11 @@ def _sync(directories: list[RunDirectory]) -> int:
     return code
 
 
-def _follow(directories: Callable[[], list[RunDirectory]]) -> int:
+def _follow(directories: Callable[[], list[RunDirectory]], *, what: str) -> int:
     from prism.delivery.following import follow
 
     directories()  # a run that is not there is an error now, not later
+    talk(f"delivering {what} as they go on; Ctrl-C ends it")
     stopped = threading.Event()
     numbers: list[int] = []
 
