@@ -85,6 +85,8 @@ class JournalWriter:
                 return
             self._dirty = False
             try:
+                if os.fstat(self._fd).st_nlink == 0:  # writing to it goes on without an error, for nobody
+                    raise FileNotFoundError(errno.ENOENT, "it was deleted")
                 os.fsync(self._fd)
             except OSError as error:
                 if error.errno == errno.EBADF:  # closed by user code; the next record opens it again

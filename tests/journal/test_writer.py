@@ -451,6 +451,17 @@ def test_a_sync_that_fails_is_said_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(said_) == 1 and "Input/output error" in said_[0]
 
 
+def test_a_journal_that_was_deleted_meanwhile_is_said_once(tmp_path: Path) -> None:
+    said_: list[str] = []
+    journal = JournalWriter(tmp_path / "j.jsonl", warn=said_.append)
+    say(journal, "loss", 0)
+    journal.path.unlink()  # writing on gives no error
+    for step in range(1, 3):
+        say(journal, "loss", step)
+        journal.sync()
+    assert len(said_) == 1 and "j.jsonl cannot be written (it was deleted)" in said_[0]
+
+
 def test_closing_while_others_write_and_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "SYNC_SECONDS", 0.0001)
     monkeypatch.setattr(writing, "HEARTBEAT_SECONDS", 0.0001)
