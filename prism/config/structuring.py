@@ -165,7 +165,8 @@ def _union_hook(kind: Any, converter: Converter) -> Hook:
                 return structure(converter, node, member)
             except Mismatched as error:
                 found += error.found
-        deeper = [one for one in found if one.node is not node and one.node.line]
+        # What has no place was made up here, unless all has none: an override.
+        deeper = [one for one in found if one.node is not node and (one.node.line or not node.line)]
         if len(members) == 1 or deeper or not found:
             raise Mismatched(*(deeper or found))
         expected = " or ".join(dict.fromkeys(one.expected for one in found if one.expected))

@@ -105,6 +105,7 @@ def test_null_clears_what_lower_layers_say(configs: Any) -> None:
         ("ml.enabled=yes", "ml.enabled", "expected true or false"),
         ("ml.enabled.x=1", "ml.enabled", "expected true or false, found a mapping"),
         ("ml.artifacts=[a", "ml.artifacts", "not YAML"),
+        ("ml.ranks=[0]", "ml.ranks[0]", "expected at least 1"),
         ("nothing", "", "not KEY=VALUE"),
         ("=3", "", "not KEY=VALUE"),
         ("a..b=3", "", "not KEY=VALUE"),
