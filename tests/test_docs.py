@@ -180,6 +180,14 @@ def kinds_in_the_code() -> dict[str, str]:
     return found
 
 
+def test_every_environment_variable_is_documented() -> None:
+    said = sections(DOCS / "reference" / "command-line.md")["Environment variables"]
+    code = [*(ROOT / "prism").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]
+    named = {name for path in code for name in re.findall(r"\bPRISM_[A-Z][A-Z_]*", path.read_text(encoding="utf-8"))}
+    assert "PRISM_RUN_ID" in named
+    assert not (missing := {name for name in named if f"`{name}`" not in said}), f"undocumented: {sorted(missing)}"
+
+
 def test_every_kind_of_record_is_documented() -> None:
     found, documented = kinds_in_the_code(), sections(DOCS / "reference" / "journal.md")
     assert {"start", "end", "metrics", "tracker", "registration"} <= found.keys()  # the search itself works
