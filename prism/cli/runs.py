@@ -85,8 +85,8 @@ def logs(session: Session, *, run: str, ending: str) -> None:
 def reap(session: Session, *, patience: str, form: str) -> None:
     """Close the runs whose processes are dead or lost.
 
-    A process of this machine is looked at. One of another machine is lost when this machine has seen
-    no sign of life for 90 seconds: since the first command that looked, or with --wait from now on.
+    A process of this machine is looked at. One of another machine is LOST after 30 seconds without a
+    sign of life, and has FAILED after 90: since the first command that looked, or with --wait from now on.
     """
     looked = {run: state for run in list_runs(session.folder()) if (state := _looked_at(run))}
     if patience == "lease":  # all silences have begun to be measured by now
@@ -121,7 +121,7 @@ def _standing(state: RunState) -> str:
         return "its processes live on this machine"
     quiet = max(away, key=lambda one: one.silent)
     host = quiet.process.host if quiet.process else "another machine"
-    return f"{host} has been silent for {quiet.silent:.0f} s; it is lost after {lease_seconds():.0f} s"
+    return f"{host} has been silent for {quiet.silent:.0f} s; it has FAILED after {lease_seconds():.0f} s"
 
 
 def _overviews(folder: Path) -> Iterator[dict[str, Any]]:
