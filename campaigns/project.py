@@ -19,7 +19,7 @@ from attrs import field, frozen
 from campaigns.ledger import Acknowledged, read_acknowledged
 
 LOOP = Path(__file__).with_name("loop.py")
-TRACKER_TIMEOUT = 3
+TRACKER_TIMEOUT = 8  # seconds; the plugin's own default
 
 
 def new_project(folder: Path, *, uri: str | None, timeout: float = TRACKER_TIMEOUT, **ml: Any) -> Path:

@@ -29,7 +29,7 @@ TOGETHER = 4
 def run_trials(stage: Stage, *, kills: int, seed: int, kills_a_run: int = KILLS, steps: int = STEPS) -> Tally:
     """Kill `prism sync` that often; the tally has the kills as its trials, and as broken what failed without a kill."""
     draw = random.Random(seed)
-    project = new_project(stage.folder / f"sync-kills-{seed}", uri=stage.server.uri)
+    project = new_project(stage.folder / f"sync-kills-{seed}", uri=stage.server.uri, timeout=30)
     total = Tally()
     while total.trials < kills:
         number = seed * 100_000 + total.trials
@@ -86,14 +86,21 @@ def all_at_once(project: Path, run_id: str, draw: random.Random) -> int:
     codes = [code for process in processes if (code := process.wait(300)) != -signal.SIGKILL]
     last = prism(project, "sync", run_id)
     if last.returncode or any(codes):
-        tell(f"prism sync ended with {codes}, the last one with {last.returncode}: {last.stderr[-500:]}")
+        tell(
+            f"prism sync ended with {codes}, the last one with {last.returncode}: {_said(project)}{last.stderr[-500:]}"
+        )
     return sum(code != 0 for code in (*codes, last.returncode))
 
 
 def _begin(project: Path, run_id: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "prism", "--project", str(project), "sync", run_id]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, env=clean_environment(), stdout=quiet, stderr=quiet)
+    with (project / "sync.log").open("ab") as log:
+        return subprocess.Popen(command, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=log)
+
+
+def _said(project: Path) -> str:
+    """The end of what `prism sync` said last."""
+    return (project / "sync.log").read_text(errors="replace")[-1000:]
 
 
 def main() -> int:
