@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from prism.protocols import RunRef, TrackedRun
-from prism_mlflow.embedded import prepare
+from prism_mlflow.access.embedded import prepare
 
 RunMaker = Callable[..., TrackedRun]
 

@@ -11,7 +11,7 @@ import pytest
 
 from prism.errors import Unreachable
 from prism.protocols import Record, TrackedRun
-from prism_mlflow.bounded import MOST_GIVEN_UP, Bounded
+from prism_mlflow.access.bounded import MOST_GIVEN_UP, Bounded
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.tracker import MlflowTracker
 

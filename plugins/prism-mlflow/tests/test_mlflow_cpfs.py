@@ -14,8 +14,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from prism_mlflow.cpfs import CpfsArtifactRepository
-from prism_mlflow.cpfs_roots import folder_of
+from prism_mlflow.plain.cpfs import CpfsArtifactRepository
+from prism_mlflow.plain.cpfs_roots import folder_of
 
 ODD = ["größe.txt", "a b?#%.bin", "zeile\nzwei", "x" * 200]
 _renamed: list[tuple[str, bool]] = []

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import DataError, UsageError
-from prism_mlflow.dataset_source import PrismDatasetSource
+from prism_mlflow.plain.dataset_source import PrismDatasetSource
 
 NAMES = ["facts.jsonl", "a/b.nc", "größe 1.txt", "50%.txt", "what?.txt", "sharp#.txt"]
 AT = "mail@home.txt"  # the data clients take such a name with a version only

@@ -16,7 +16,7 @@ import pytest
 
 from prism.errors import EnvironmentUnfit
 from prism.protocols import TrackedRun
-from prism_mlflow.embedded import prepare
+from prism_mlflow.access.embedded import prepare
 from prism_mlflow.tracker import MlflowTracker
 
 Make = Callable[..., TrackedRun]
@@ -64,9 +64,7 @@ def test_eight_processes_start_together_on_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(200)
 def test_a_process_killed_while_making_it_leaves_nothing_half_made(tmp_path: Path) -> None:
-    command = (
-        "import sys, pathlib, prism_mlflow.embedded as e; e.prepare(pathlib.Path(sys.argv[1]), artifacts='file:///x')"
-    )
+    command = "import sys, pathlib, prism_mlflow.access.embedded as e; e.prepare(pathlib.Path(sys.argv[1]), artifacts='file:///x')"
     database = tmp_path / "mlflow.db"
     worker = subprocess.Popen([sys.executable, "-c", command, str(database)], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 100

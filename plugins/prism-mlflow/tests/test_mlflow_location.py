@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from prism.errors import Unreachable, UsageError
-from prism_mlflow.filesystem import file_system, is_shared, refuse_shared
-from prism_mlflow.location import locate
+from prism_mlflow.access.filesystem import file_system, is_shared, refuse_shared
+from prism_mlflow.access.location import locate
 
 
 def test_the_configuration_decides_and_the_environment_does_not(

@@ -32,7 +32,7 @@ with warnings.catch_warnings(record=True) as raised:
     warnings.simplefilter("always")
     import mlflow
 ours = [str(w.message) for w in raised if "prism" in str(w.message).lower() or "cpfs" in str(w.message).lower()]
-heavy = ("prism.project", "prism_mlflow.facts", "cattrs", "ruamel.yaml", "pluggy")
+heavy = ("prism.project", "prism_mlflow.plain.facts", "cattrs", "ruamel.yaml", "pluggy")
 loaded = [name for name in heavy if name in sys.modules]
 
 def visit(folder, gone=False):
@@ -79,7 +79,7 @@ began = time.process_time()
 import mlflow
 whole = time.process_time() - began
 ours = [name for name in sys.modules if name.split(".")[0] in ("prism", "prism_mlflow")]
-assert "prism_mlflow.run_context" in ours and "prism_mlflow.cpfs" in ours, ours
+assert "prism_mlflow.plain.run_context" in ours and "prism_mlflow.plain.cpfs" in ours, ours
 for name in ours:
     del sys.modules[name]
 began = time.process_time()

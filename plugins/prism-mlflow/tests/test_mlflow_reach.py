@@ -20,8 +20,8 @@ from mlflow.tracking import MlflowClient
 
 from prism.errors import EnvironmentUnfit, Unreachable, UsageError, WorkFailed
 from prism.protocols import Record, TrackedRun
-from prism_mlflow.connection import explain
-from prism_mlflow.location import Location
+from prism_mlflow.access.connection import explain
+from prism_mlflow.access.location import Location
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.tracker import MlflowTracker
 

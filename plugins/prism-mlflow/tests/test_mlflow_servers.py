@@ -16,7 +16,7 @@ from campaigns.servers import ADMIN
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused
 from prism.protocols import Record, TrackedRun
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.naming import original_name
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.registry import MlflowRegistry

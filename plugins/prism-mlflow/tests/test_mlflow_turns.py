@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import prism_mlflow.turns
-from prism_mlflow.turns import in_turn
+import prism_mlflow.access.turns
+from prism_mlflow.access.turns import in_turn
 
 PROCESSES, POINTS = 6, 1000
 
@@ -97,7 +97,7 @@ def test_a_turn_that_never_comes_is_waited_for_so_long_and_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A suspended process may hold it; SQLite keeps the data whole without it too."""
-    monkeypatch.setattr(prism_mlflow.turns, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(prism_mlflow.access.turns, "LONGEST_WAIT", 0.3)
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:

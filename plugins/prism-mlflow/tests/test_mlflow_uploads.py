@@ -19,7 +19,7 @@ from campaigns import proxy
 from campaigns.proxy import FaultProxy
 from prism.errors import Unreachable
 from prism.protocols import Record, TrackedRun
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.tracker import MlflowTracker
 

@@ -15,7 +15,7 @@ def prism_trackers() -> list[Provider]:
             options="prism_mlflow.options:TrackerOptions",
             requires=("mlflow",),
             summary="runs in MLflow: a server, or a SQLite file in the project",
-            inside="prism_mlflow.inside:enter",
+            inside="prism_mlflow.inside.entering:enter",
         )
     ]
 

@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused, UsageError, WorkFailed
 from prism.protocols import ModelVersion, TrackedRun
-from prism_mlflow.artifacts import download
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.artifacts import download
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.naming import own_tag, stored_name, text
 from prism_mlflow.runs import RUN_ID, open_run
 from prism_mlflow.versions import (

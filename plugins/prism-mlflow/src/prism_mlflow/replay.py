@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 
 from prism.errors import WorkFailed
 from prism.protocols import Record, TrackedRun
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.batches import Entity, cut_batches
-from prism_mlflow.connection import Connection
-from prism_mlflow.entities import as_dataset
+from prism_mlflow.inside.entities import as_dataset
 from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, own_tag, stored_name, stored_path, stored_tag, text
 from prism_mlflow.projection import File
 from prism_mlflow.replay_versions import VERSIONS, ReplayedVersions

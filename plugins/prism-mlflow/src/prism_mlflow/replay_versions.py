@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from prism.errors import WorkFailed
 from prism.protocols import Record
-from prism_mlflow.addresses import is_journal, parse_artifact_address
+from prism_mlflow.inside.addresses import is_journal, parse_artifact_address
 from prism_mlflow.naming import text
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from mlflow.tracking import MlflowClient
 
 from prism.errors import EnvironmentUnfit, Unreachable
 from prism.protocols import TrackedRun
-from prism_mlflow.connection import Connection
-from prism_mlflow.location import Location
+from prism_mlflow.access.connection import Connection
+from prism_mlflow.access.location import Location
 from prism_mlflow.naming import MAX_TAG, cut, text
 
 RUN_ID = "prism.run_id"

@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from prism.errors import Unreachable
 from prism.protocols import Record, TrackedRun, TrackerRun
+from prism_mlflow.access.connection import Connection, is_gone
 from prism_mlflow.batches import MAX_METRICS, Batch, Entity, cut_batches
-from prism_mlflow.connection import Connection, is_gone
 from prism_mlflow.naming import MAX_TAG, cut, own_tag
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.positions import position_in, position_tags

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prism.errors import Unreachable
-from prism_mlflow.client import Client
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.client import Client
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.projection import File
 
 # a smaller file is quicker sent twice than noted as sent

@@ -9,7 +9,7 @@ from semver import Version
 
 from prism.errors import UsageError
 from prism.protocols import ModelVersion
-from prism_mlflow.location import Location
+from prism_mlflow.access.location import Location
 from prism_mlflow.runs import RUN_ID
 
 VERSION = "prism.version"

@@ -17,8 +17,8 @@ from prism.project import open_project
 from prism.protocols import Record, RunRef, TrackedRun
 from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers
 from prism.runs.handle import Run
-from prism_mlflow.client import Client
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.client import Client
+from prism_mlflow.access.connection import Connection
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.tracker import MlflowTracker
 

@@ -17,7 +17,7 @@ from mlflow.models import Model
 
 from campaigns.servers import MlflowServer
 from prism.project import open_project
-from prism_mlflow.addresses import journal_address
+from prism_mlflow.inside.addresses import journal_address
 
 
 def log_everything(folder: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from mlflow.store.model_registry.abstract_store import AbstractStore as RegistryStore
 from mlflow.store.tracking.abstract_store import AbstractStore as TrackingStore
 
-from prism_mlflow import coverage
-from prism_mlflow.journal_registry import JournalRegistryStore
-from prism_mlflow.journal_store import JournalStore
+from prism_mlflow.inside import coverage
+from prism_mlflow.inside.registry import JournalRegistryStore
+from prism_mlflow.inside.store import JournalStore
 
 TRACKING = (
     *(coverage.JOURNALLED, coverage.ANSWERED, coverage.MERGED, coverage.DROPPED, tuple(coverage.REFUSED)),

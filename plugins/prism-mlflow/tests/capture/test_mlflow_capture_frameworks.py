@@ -14,8 +14,8 @@ import mlflow
 import numpy as np
 import pytest
 
-from prism_mlflow.addresses import journal_address
-from prism_mlflow.autolog import disable_autologging
+from prism_mlflow.inside.addresses import journal_address
+from prism_mlflow.inside.autolog import disable_autologging
 
 pytestmark = pytest.mark.torch
 

@@ -16,7 +16,7 @@ from campaigns.servers import MlflowServer
 from prism.journal.directory import RunDirectory, list_runs
 from prism.journal.projection import Follower
 from prism.journal.state import read_state
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.connection import Connection
 
 USER, PASSWORD = "admin", "correct horse 12"
 

@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.search_utils import SearchLoggedModelsUtils, SearchUtils
 
-from prism_mlflow.addresses import artifact_address
-from prism_mlflow.entities import as_model, as_run
-from prism_mlflow.within import MODEL_ID, RUN_ID, Within
+from prism_mlflow.inside.addresses import artifact_address
+from prism_mlflow.inside.entities import as_model, as_run
+from prism_mlflow.inside.within import MODEL_ID, RUN_ID, Within
 
 _Filters: Any = SearchUtils  # MLflow's are not typed
 _ModelFilters: Any = SearchLoggedModelsUtils

@@ -31,7 +31,7 @@ from mlflow.entities import (
 from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
 
 from prism.runs.inside import number
-from prism_mlflow.told import Point, ToldModel, ToldRun, ToldVersion
+from prism_mlflow.inside.told import Point, ToldModel, ToldRun, ToldVersion
 
 _RUN_NAME = "mlflow.runName"
 _PARENT = "mlflow.parentRunId"

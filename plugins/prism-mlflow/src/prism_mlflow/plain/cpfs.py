@@ -84,7 +84,7 @@ class CpfsArtifactRepository(ArtifactRepository):
 
     @cached_property
     def _folder(self) -> Path:
-        from prism_mlflow.cpfs_roots import folder_of  # reads the project's configuration: only who uses one
+        from prism_mlflow.plain.cpfs_roots import folder_of  # reads the project's configuration: only who uses one
 
         return folder_of(self.artifact_uri)
 

@@ -16,10 +16,11 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.tracking.abstract_store import AbstractStore
 from mlflow.utils.async_logging.run_operations import RunOperations
 
-from prism_mlflow import coverage, searching
-from prism_mlflow.addresses import run_directory
-from prism_mlflow.asking import ask_server, falling_through
-from prism_mlflow.entities import (
+from prism_mlflow.inside import coverage, searching
+from prism_mlflow.inside.addresses import run_directory
+from prism_mlflow.inside.asking import ask_server, falling_through
+from prism_mlflow.inside.entering import EXPERIMENT, RUN
+from prism_mlflow.inside.entities import (
     as_experiment,
     as_metric,
     as_run,
@@ -28,10 +29,9 @@ from prism_mlflow.entities import (
     is_stand_in,
     texts,
 )
-from prism_mlflow.inside import EXPERIMENT, RUN
-from prism_mlflow.logged_models import LoggedModelCalls
-from prism_mlflow.points import log_batch, log_metric
-from prism_mlflow.within import Within, for_mlflow, within
+from prism_mlflow.inside.logged_models import LoggedModelCalls
+from prism_mlflow.inside.points import log_batch, log_metric
+from prism_mlflow.inside.within import Within, for_mlflow, within
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -41,7 +41,7 @@ _UNCHOSEN = ("lightning_logs", "Default")  # names that stand there when nobody 
 
 
 class JournalStore(LoggedModelCalls, AbstractStore):
-    """See `prism_mlflow.coverage` for what becomes of each method."""
+    """See `prism_mlflow.inside.coverage` for what becomes of each method."""
 
     def __init__(self, address: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

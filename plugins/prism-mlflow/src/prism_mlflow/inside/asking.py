@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.store.model_registry.abstract_store import AbstractStore as RegistryStore
 from mlflow.store.tracking.abstract_store import AbstractStore as TrackingStore
 
-from prism_mlflow.within import Within, for_mlflow
+from prism_mlflow.inside.within import Within, for_mlflow
 
 _STORES: Mapping[str, type] = {"tracking": TrackingStore, "registry": RegistryStore}
 _TRANSLATIONS: Mapping[str, Callable[[Within, str], str]] = {

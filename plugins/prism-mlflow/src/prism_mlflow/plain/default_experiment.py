@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mlflow.tracking.default_experiment.abstract_context import DefaultExperimentProvider
 
-from prism_mlflow.whereabouts import project_here
+from prism_mlflow.plain.whereabouts import project_here
 
 
 class ProjectExperiment(DefaultExperimentProvider):
@@ -23,7 +23,9 @@ class ProjectExperiment(DefaultExperimentProvider):
 
     def get_experiment_id(self) -> str:
         """MLflow's id of the experiment. What goes wrong MLflow tells in a warning, and takes its own default."""
-        from prism_mlflow.experiments import experiment_id  # MLflow's client: imports the registry that imports us
+        from prism_mlflow.plain.experiments import (
+            experiment_id,  # MLflow's client: imports the registry that imports us
+        )
 
         project = project_here()
         assert project is not None  # in_context() said so

@@ -39,7 +39,7 @@ class PrismDatasetSource(DatasetSource):
         to `dst_path`. Raises `prism.errors.DataError` when there is no such version any more, and
         `UsageError` outside a project.
         """
-        from prism_mlflow.datasets import fetch_dataset  # opens a project: not for everybody who imports MLflow
+        from prism_mlflow.plain.datasets import fetch_dataset  # opens a project: not for everybody who imports MLflow
 
         return str(fetch_dataset(self.name, version=self.version, digest=self.digest))
 
@@ -65,7 +65,7 @@ class PrismDatasetSource(DatasetSource):
         reference = _parse(str(raw_source))
         if reference.version:
             return cls(reference.name, reference.version)
-        from prism_mlflow.datasets import current_version  # opens a project, as above
+        from prism_mlflow.plain.datasets import current_version  # opens a project, as above
 
         found = current_version(reference.name)
         return cls(reference.name) if found is None else cls(reference.name, found.version, found.digest)

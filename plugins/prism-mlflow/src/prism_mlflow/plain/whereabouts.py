@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prism.config.finding import find_config
 
 if TYPE_CHECKING:
-    from prism_mlflow.facts import ProjectFacts
+    from prism_mlflow.plain.facts import ProjectFacts
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def project_here() -> ProjectFacts | None:
 def _facts(config: Path, _modified: int, _size: int) -> ProjectFacts | None:
     # a configuration is read only where there is one: MLflow imports us for everybody
     try:
-        from prism_mlflow.facts import read_facts
+        from prism_mlflow.plain.facts import read_facts
 
         facts = read_facts(config)
     except Exception as error:  # the boundary to MLflow: nobody's plain MLflow code may fail because of a project

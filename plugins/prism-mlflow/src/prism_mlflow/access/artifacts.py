@@ -15,10 +15,10 @@ from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepositor
 from mlflow.utils.mime_type_utils import _guess_mime_type
 from mlflow.utils.uri import validate_path_is_safe
 
-from prism_mlflow.bounded import Bounded
-from prism_mlflow.guarded import Guarded
-from prism_mlflow.location import Location
-from prism_mlflow.transport import SERVER_SPEED, Transport, content_of, raise_refusal
+from prism_mlflow.access.bounded import Bounded
+from prism_mlflow.access.guarded import Guarded
+from prism_mlflow.access.location import Location
+from prism_mlflow.access.transport import SERVER_SPEED, Transport, content_of, raise_refusal
 
 _ROOT = "/api/2.0/mlflow-artifacts/artifacts"
 _BLOCK = 1 << 20

@@ -16,11 +16,11 @@ from mlflow.protos.databricks_pb2 import INVALID_STATE, RESOURCE_DOES_NOT_EXIST,
 from prism.errors import PrismError
 from prism.runs.handle import Run
 from prism.runs.inside import join_run, kept_files
-from prism_mlflow.addresses import artifact_address
-from prism_mlflow.entities import experiment_id
-from prism_mlflow.inside import RUN, held_run
-from prism_mlflow.server import Server
-from prism_mlflow.told import TRACKER, Told, ToldModel, ToldRun
+from prism_mlflow.inside.addresses import artifact_address
+from prism_mlflow.inside.entering import RUN, held_run
+from prism_mlflow.inside.entities import experiment_id
+from prism_mlflow.inside.server import Server
+from prism_mlflow.inside.told import TRACKER, Told, ToldModel, ToldRun
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._model_registry.client import ModelRegistryClient
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 
-from prism_mlflow.artifacts import Artifacts, download
+from prism_mlflow.access.artifacts import Artifacts, download
 
 # MLflow's constructor builds a store for its address, and holds a lock of the whole process meanwhile: for this one
 # it contacts nobody, and what it built is replaced

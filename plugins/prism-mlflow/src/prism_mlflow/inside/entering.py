@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prism_mlflow import stores
-from prism_mlflow.addresses import OUTER, OUTER_REGISTRY, is_journal, journal_address
-from prism_mlflow.autolog import disable_autologging, enable_autologging
-from prism_mlflow.imported import choose_stores, forget_run, forget_stores, is_active, tell_loggers
-from prism_mlflow.location import Location, locate, without_credentials
+from prism_mlflow.access.location import Location, locate, without_credentials
+from prism_mlflow.inside import stores
+from prism_mlflow.inside.addresses import OUTER, OUTER_REGISTRY, is_journal, journal_address
+from prism_mlflow.inside.autolog import disable_autologging, enable_autologging
+from prism_mlflow.inside.imported import choose_stores, forget_run, forget_stores, is_active, tell_loggers
 
 if TYPE_CHECKING:
     from prism.runs.handle import Run

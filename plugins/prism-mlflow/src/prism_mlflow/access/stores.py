@@ -13,7 +13,7 @@ from mlflow.exceptions import RestException
 from mlflow.protos.service_pb2 import LogBatch
 from mlflow.store.tracking.rest_store import RestStore
 
-from prism_mlflow.transport import Transport
+from prism_mlflow.access.transport import Transport
 
 
 class ServerStore(RestStore):

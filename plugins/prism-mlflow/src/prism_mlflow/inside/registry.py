@@ -8,19 +8,19 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.store.model_registry.abstract_store import AbstractStore
 
-from prism_mlflow import coverage
-from prism_mlflow.addresses import run_directory
-from prism_mlflow.asking import ask_server, falling_through
-from prism_mlflow.entities import as_registered_model, as_version, texts
-from prism_mlflow.told import ToldVersion
-from prism_mlflow.within import Within, for_mlflow, within
+from prism_mlflow.inside import coverage
+from prism_mlflow.inside.addresses import run_directory
+from prism_mlflow.inside.asking import ask_server, falling_through
+from prism_mlflow.inside.entities import as_registered_model, as_version, texts
+from prism_mlflow.inside.told import ToldVersion
+from prism_mlflow.inside.within import Within, for_mlflow, within
 
 _FIRST_STAND_IN = 10**9
 """Numbers from here on stand for versions whose number the server has yet to give."""
 
 
 class JournalRegistryStore(AbstractStore):
-    """See `prism_mlflow.coverage` for what becomes of each method."""
+    """See `prism_mlflow.inside.coverage` for what becomes of each method."""
 
     def __init__(self, address: str) -> None:
         super().__init__(store_uri=address, tracking_uri=address)  # type: ignore[no-untyped-call]

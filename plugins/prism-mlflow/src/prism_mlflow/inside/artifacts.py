@@ -13,9 +13,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-from prism_mlflow.addresses import Place, parse_artifact_address
-from prism_mlflow.entities import as_files
-from prism_mlflow.within import Within, for_mlflow, within
+from prism_mlflow.inside.addresses import Place, parse_artifact_address
+from prism_mlflow.inside.entities import as_files
+from prism_mlflow.inside.within import Within, for_mlflow, within
 
 
 class JournalArtifacts(ArtifactRepository):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mlflow.tracking.context.abstract_context import RunContextProvider
 
-from prism_mlflow.whereabouts import project_here
+from prism_mlflow.plain.whereabouts import project_here
 
 
 class ProjectRunContext(RunContextProvider):

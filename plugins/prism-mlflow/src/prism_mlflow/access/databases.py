@@ -12,11 +12,11 @@ import mlflow.tracking._tracking_service.utils as stores
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from sqlalchemy.engine import URL, create_engine, make_url
 
-from prism_mlflow.bounded import Bounded
-from prism_mlflow.embedded import prepare
-from prism_mlflow.guarded import Around, Guarded
-from prism_mlflow.location import Location
-from prism_mlflow.turns import in_turn
+from prism_mlflow.access.bounded import Bounded
+from prism_mlflow.access.embedded import prepare
+from prism_mlflow.access.guarded import Around, Guarded
+from prism_mlflow.access.location import Location
+from prism_mlflow.access.turns import in_turn
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 

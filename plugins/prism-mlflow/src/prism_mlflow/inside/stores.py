@@ -12,15 +12,15 @@ from typing import Any
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
     """The store behind the tracking address of a run's journal."""
-    from prism_mlflow.journal_store import JournalStore
+    from prism_mlflow.inside.store import JournalStore
 
-    store: Any = JournalStore  # its other methods are made from the lists of `prism_mlflow.coverage`
+    store: Any = JournalStore  # its other methods are made from the lists of `prism_mlflow.inside.coverage`
     return store(store_uri)
 
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
     """The store behind the registry address of a run's journal."""
-    from prism_mlflow.journal_registry import JournalRegistryStore
+    from prism_mlflow.inside.registry import JournalRegistryStore
 
     store: Any = JournalRegistryStore
     return store(store_uri)
@@ -28,7 +28,7 @@ def registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
 
 def artifact_repository(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
     """The artifacts at an address within a run."""
-    from prism_mlflow.journal_artifacts import open_artifacts
+    from prism_mlflow.inside.artifacts import open_artifacts
 
     return open_artifacts(artifact_uri)
 

@@ -20,14 +20,14 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import MlflowHostCreds
 
 from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
-from prism_mlflow.addresses import registry_address
-from prism_mlflow.artifacts import Artifacts
-from prism_mlflow.bounded import Bounded
-from prism_mlflow.client import Client
-from prism_mlflow.databases import registry_store, tracking_store
-from prism_mlflow.location import Location, locate, without_credentials
-from prism_mlflow.server_store import ServerRegistryStore, ServerStore
-from prism_mlflow.transport import ForeignReplyError, Transport
+from prism_mlflow.access.artifacts import Artifacts
+from prism_mlflow.access.bounded import Bounded
+from prism_mlflow.access.client import Client
+from prism_mlflow.access.databases import registry_store, tracking_store
+from prism_mlflow.access.location import Location, locate, without_credentials
+from prism_mlflow.access.stores import ServerRegistryStore, ServerStore
+from prism_mlflow.access.transport import ForeignReplyError, Transport
+from prism_mlflow.inside.addresses import registry_address
 
 DEFAULT_TIMEOUT = 8.0
 _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3transfer")

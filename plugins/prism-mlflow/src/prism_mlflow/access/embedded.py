@@ -19,8 +19,8 @@ from urllib.parse import quote
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from prism.errors import EnvironmentUnfit, Unreachable
-from prism_mlflow.filesystem import refuse_shared
-from prism_mlflow.location import sqlite_path
+from prism_mlflow.access.filesystem import refuse_shared
+from prism_mlflow.access.location import sqlite_path
 
 _WAIT = 120.0
 _POLL = 0.05

@@ -9,10 +9,10 @@ from typing import Any
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.store.entities.paged_list import PagedList
 
-from prism_mlflow.asking import ask_server
-from prism_mlflow.entities import texts
-from prism_mlflow.searching import model_of, search_models
-from prism_mlflow.within import Within, for_mlflow
+from prism_mlflow.inside.asking import ask_server
+from prism_mlflow.inside.entities import texts
+from prism_mlflow.inside.searching import model_of, search_models
+from prism_mlflow.inside.within import Within, for_mlflow
 
 
 class LoggedModelCalls:

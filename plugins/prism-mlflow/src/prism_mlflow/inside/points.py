@@ -8,9 +8,9 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
-from prism_mlflow.asking import ask_server
-from prism_mlflow.entities import metric_values
-from prism_mlflow.within import Within
+from prism_mlflow.inside.asking import ask_server
+from prism_mlflow.inside.entities import metric_values
+from prism_mlflow.inside.within import Within
 
 _NOW_MS = 1000  # a time this near is the record's own
 

@@ -18,10 +18,10 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from prism.errors import PrismError
 from prism.runs.handle import Run
-from prism_mlflow.bounded import Bounded
-from prism_mlflow.connection import Connection
+from prism_mlflow.access.bounded import Bounded
+from prism_mlflow.access.connection import Connection
+from prism_mlflow.access.transport import SERVER_SPEED, ForeignReplyError
 from prism_mlflow.options import TrackerOptions
-from prism_mlflow.transport import SERVER_SPEED, ForeignReplyError
 
 REFUSING_SECONDS = 5.0
 """How long nothing is asked after a call that got no answer."""
