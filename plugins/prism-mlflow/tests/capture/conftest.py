@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from attrs import define, field
 
@@ -95,6 +96,7 @@ def enter(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mo
             stack.callback(inside.leave)
             return inside
 
+        stack.callback(mlflow.set_tracking_uri, None)  # where a test has said another, this process would remember
         yield begin
 
 

@@ -264,7 +264,7 @@ def test_searches_find_what_is_there_and_what_was_just_said(enter: Any, mlflow_s
 
 
 def test_an_address_in_the_script_is_this_runs_or_its_own_business(
-    enter: Any, mlflow_server: MlflowServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    enter: Any, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inside = enter(mlflow_server.uri)
     mlflow.set_tracking_uri(f"{mlflow_server.uri}/")
@@ -274,12 +274,10 @@ def test_an_address_in_the_script_is_this_runs_or_its_own_business(
     assert active.info.run_id == inside.run.run_id
     assert len(inside.journal("metrics")) == len(inside.journal("file")) == 1
     mlflow.set_tracking_uri("http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(Exception, match=r"127\.0\.0\.1"):
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         mlflow.get_run("x")
-    del os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
     assert "MLflow was told to use http://127.0.0.1:1, which is not this run's" in capsys.readouterr().err
-    mlflow.set_tracking_uri(None)
 
 
 def test_traces_are_dropped_without_an_exception(
