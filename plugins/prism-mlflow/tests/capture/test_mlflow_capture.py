@@ -263,6 +263,15 @@ def test_searches_find_what_is_there_and_what_was_just_said(enter: Any, mlflow_s
     assert client.get_run(other.info.run_id).data.metrics["from here"] == 3.0
 
 
+def test_searches_before_anything_is_delivered_find_this_run(enter: Any) -> None:
+    inside = enter("sqlite:///mlflow.db")  # nothing has made it yet
+    mlflow.log_table({"question": ["a", "b"]}, "asked.json")
+    mlflow.log_table({"question": ["c"]}, "asked.json")
+    assert [run.info.run_id for run in mlflow.search_runs(output_format="list")] == [inside.run.run_id]
+    assert list(mlflow.load_table("asked.json")["question"]) == ["a", "b", "c"]
+    assert not (inside.run.project / "mlflow.db").exists()
+
+
 def test_an_address_in_the_script_is_this_runs_or_its_own_business(
     enter: Any, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

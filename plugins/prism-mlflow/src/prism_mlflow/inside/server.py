@@ -46,6 +46,11 @@ class Server:
         connection = Connection.of(run.project, settings=run.config.section("ml"), timeout=timeout)
         return cls(connection, Bounded(timeout))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a database in the project that delivery has not made yet."""
+        return self.connection.is_empty
+
     def ask(self, kind: str, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method of the server's store; `kind` is "tracking" or "registry".
 
@@ -77,7 +82,7 @@ class Server:
         )
 
     def _store(self, kind: str) -> Any:
-        if self.connection.is_empty:  # only delivery makes the database
+        if self.is_empty:  # only delivery makes the database
             raise ConnectionError("its database is not made yet")
         client = self.connection.client
         return client._tracking_client.store if kind == "tracking" else client._get_registry_client().store

@@ -116,7 +116,9 @@ class Within:
         if name is None:
             return identity
         if identity not in self._at_server:
-            found = self.server.ask("tracking", "get_experiment_by_name", name)
+            found = None
+            if not self.server.is_empty:
+                found = self.server.ask("tracking", "get_experiment_by_name", name)
             if found is None:
                 raise not_there(f"the experiment {name!r}")
             self._at_server[identity] = str(found.experiment_id)
