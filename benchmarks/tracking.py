@@ -35,38 +35,37 @@ BATCH = 1000
 Log = Callable[[Mapping[str, float], int], object]
 
 
-def work_for_a_millisecond() -> Callable[[], None]:
-    """A step: arithmetic in Python, which holds the interpreter as training code does; calibrated once."""
+def work(count: int) -> None:
+    """A step: arithmetic in Python, which holds the interpreter as training code does."""
+    total = 0.0
+    for number in range(count):
+        total += number * 0.5
 
-    def work(count: int) -> None:
-        total = 0.0
-        for number in range(count):
-            total += number * 0.5
 
+def count_for_a_millisecond() -> int:
+    """How much of it takes a millisecond: measured once, so that all ways have the same steps."""
     count = 20_000
-    best = min(_seconds(lambda: work(count)) for _ in range(20))
-    each = int(count * 1e-3 / best)
-    return lambda: work(each)
+    return int(count * 1e-3 / min(_seconds(lambda: work(count)) for _ in range(200)))
 
 
-def run_loop(steps: int, step: Callable[[], None], log: Log) -> tuple[float, list[int]]:
+def run_loop(steps: int, count: int, log: Log) -> tuple[float, list[int]]:
     """Seconds that the loop took, and nanoseconds of each log call."""
     calls = []
     began = time.perf_counter()
     for number in range(steps):
-        step()
+        work(count)
         called = time.perf_counter_ns()
         log({name: value + number for name, value in VALUES.items()}, number)
         calls.append(time.perf_counter_ns() - called)
     return time.perf_counter() - began, calls
 
 
-def log_nothing(steps: int, step: Callable[[], None]) -> dict[str, Any]:
-    loop, calls = run_loop(steps, step, lambda values, number: None)
+def log_nothing(steps: int, count: int) -> dict[str, Any]:
+    loop, calls = run_loop(steps, count, lambda values, number: None)
     return _figures(loop, loop, calls)
 
 
-def log_with_prism(steps: int, step: Callable[[], None]) -> dict[str, Any]:
+def log_with_prism(steps: int, count: int) -> dict[str, Any]:
     import prism
     from prism.journal.directory import RunDirectory
     from prism.journal.state import LiveState
@@ -79,31 +78,30 @@ def log_with_prism(steps: int, step: Callable[[], None]) -> dict[str, Any]:
             time.sleep(0.05)
         start = time.perf_counter() - first
         began = time.perf_counter()
-        loop, calls = run_loop(steps, step, lambda values, number: run.log_metrics(values, step=number))
+        loop, calls = run_loop(steps, count, lambda values, number: run.log_metrics(values, step=number))
     while live.poll().pending:
         time.sleep(0.05)
     size = (run.directory / "journal" / "a1-rank0.jsonl").stat().st_size
     return _figures(loop, time.perf_counter() - began, calls) | {"start": start, "bytes": size / steps / len(VALUES)}
 
 
-def log_with_mlflow(steps: int, step: Callable[[], None], *, way: str) -> dict[str, Any]:
+def log_with_mlflow(steps: int, count: int, *, way: str) -> dict[str, Any]:
     import mlflow
 
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     mlflow.config.enable_async_logging(way == "async")
     with mlflow.start_run():
         began = time.perf_counter()
-        loop, calls = run_loop(steps, step, lambda values, number: mlflow.log_metrics(dict(values), step=number))
+        loop, calls = run_loop(steps, count, lambda values, number: mlflow.log_metrics(dict(values), step=number))
     mlflow.flush_async_logging()
     return _figures(loop, time.perf_counter() - began, calls)
 
 
-def measure_way(way: str, steps: int) -> dict[str, Any]:
+def measure_way(way: str, steps: int, count: int) -> dict[str, Any]:
     """One way, in this process and in the current folder, with the points that its store has in the end."""
-    step = work_for_a_millisecond()
     if way == "nothing":
-        return log_nothing(steps, step)
-    figures = log_with_prism(steps, step) if way == "prism" else log_with_mlflow(steps, step, way=way)
+        return log_nothing(steps, count)
+    figures = log_with_prism(steps, count) if way == "prism" else log_with_mlflow(steps, count, way=way)
     with closing(sqlite3.connect("mlflow.db")) as database:
         keys = ",".join(f"'{name}'" for name in VALUES)
         (stored,) = database.execute(f"select count(*) from metrics where key in ({keys})").fetchone()
@@ -206,7 +204,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def _figures(loop: float, whole: float, calls: list[int]) -> dict[str, Any]:
     ordered = sorted(calls)
     at = {f"p{100 * share:g}": ordered[int(share * (len(ordered) - 1))] / 1000 for share in (0.5, 0.99, 0.999)}
-    return {"loop": loop, "whole": whole, **at}
+    return {"loop": loop, "whole": whole, "rate": len(calls) / sum(calls) * 1e9, **at}
 
 
 def report(found: Mapping[str, Mapping[str, Any]], *, steps: int) -> None:
@@ -220,7 +218,7 @@ def report(found: Mapping[str, Mapping[str, Any]], *, steps: int) -> None:
     if "prism" in found:
         one = found["prism"]
         print(f"delivery's fixed start (imports, store): {one['start']:.2f} s; {one['bytes']:.0f} bytes a point")
-        print(f"{1e6 / one['p50']:,.0f} records/s by the median call")
+        print(f"{one['rate']:,.0f} records/s in the log calls")
 
 
 def main() -> None:
@@ -229,17 +227,21 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100_000, help="points of the final flush; 0 leaves it out")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        one = measure_flush(options.points) if options.one == "flush" else measure_way(options.one, options.steps)
+        flush = options.one == "flush"
+        one = measure_flush(options.points) if flush else measure_way(options.one, options.steps, options.count)
         print(json.dumps(one))
         return
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        found = {}
+        found, count = {}, str(count_for_a_millisecond())
         for way in options.ways:
             folder = Path(scratch) / way
             folder.mkdir()
-            found[way] = in_own_process("--one", way, "--steps", str(options.steps), folder=str(folder))
+            found[way] = in_own_process(
+                "--one", way, "--steps", str(options.steps), "--count", count, folder=str(folder)
+            )
         if found:
             report(found, steps=options.steps)
         if options.points:

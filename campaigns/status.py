@@ -3,8 +3,9 @@
 `python -m campaigns.status --trials 100 --seed 0`: each lost node is a process in a pid namespace of its own, which is
 another machine to Prism, killed with all that is in it. This machine looks with `prism runs list`, waits for the lease
 (shortened to five seconds), and looks again: none may be RUNNING, here or at MLflow after `prism sync`. One more in
-ten is not killed but stopped for longer than the lease, and goes on: it must be FINISHED at the end. And one in ten
-is killed on this machine: it must be FAILED within two seconds. Needs root, or user namespaces.
+ten is not killed but stopped for ten seconds, which is longer than the lease, and goes on; and one in ten is stopped
+for 60 seconds with the lease as it is, 90 seconds: those must be LOST then. All must be FINISHED at the end. One in
+ten is killed on this machine: it must be FAILED within two seconds. Needs root, or user namespaces.
 """
 
 from __future__ import annotations
@@ -67,9 +68,12 @@ def lost_nodes(stage: Stage, *, trials: int, seed: int, at_once: int, lease: flo
     return total
 
 
-def stopped_nodes(stage: Stage, *, trials: int, seed: int, lease: float = LEASE) -> Tally:
-    """Nodes that are stopped for longer than the lease and go on; `broken` counts what is not FINISHED at the end."""
-    project = new_project(stage.folder / f"stopped-{seed}", uri=stage.server.uri)
+def stopped_nodes(stage: Stage, *, trials: int, seed: int, seconds: float, lease: float = LEASE) -> Tally:
+    """Nodes that are stopped for some seconds and go on; `broken` counts what is not told as it is.
+
+    That is LOST after the stop, FAILED if it was longer than the lease, and FINISHED in the end, here and at MLflow.
+    """
+    project = new_project(stage.folder / f"stopped-{seconds:g}-{seed}", uri=stage.server.uri)
     options = ("--steps", "200")
     trainings = [_train(project, seed * 100_000 + number, options=options) for number in range(trials)]
     for one in trainings:
@@ -77,22 +81,25 @@ def stopped_nodes(stage: Stage, *, trials: int, seed: int, lease: float = LEASE)
     stopped = [process for one in trainings for process in one.beside()]
     for process in stopped:
         process.send_signal(signal.SIGSTOP)
-    during = []
+    during = [statuses(project, lease=lease)]
     for _ in range(4):
-        during.append(dict(Counter(statuses(project, lease=lease).values())))
-        time.sleep(lease / 2)
+        time.sleep(seconds / 4)
+        during.append(statuses(project, lease=lease))
     for process in stopped:
         process.send_signal(signal.SIGCONT)
     for one in trainings:
         one.process.wait(120)
     after = statuses(project, lease=lease)
-    tell(f"{trials} stopped nodes: {during}, at the end {dict(Counter(after.values()))}")
+    said = [dict(Counter(look.values())) for look in [*during, after]]
+    tell(f"{trials} nodes stopped for {seconds:g} s, lease {lease:g} s: {said}")
     _prism(project, "sync", lease=lease)
-    total = Tally(broken=sum(status != "FINISHED" for status in after.values()))
+    at_mlflow = [run.info.status for run in _mlflow_runs(stage, project)]
+    stop = "FAILED" if seconds > lease else "LOST"
+    wrong = sum(status != stop for status in during[-1].values())
+    total = Tally(broken=wrong + sum(status != "FINISHED" for status in [*after.values(), *at_mlflow]))
     for one in trainings:
         total += tally_prism(stage.client, seed=one.seed, noted=one.noted())
-    ended = [run.info.status for run in _mlflow_runs(stage, project)]
-    return total + Tally(broken=sum(status != "FINISHED" for status in ended))
+    return total
 
 
 def killed_here(stage: Stage, *, trials: int, seed: int) -> tuple[Tally, float]:
@@ -160,8 +167,10 @@ def main() -> int:
     with staged("status") as stage:
         lost = lost_nodes(stage, trials=asked.trials, seed=asked.seed, at_once=asked.at_once)
         worst = publish("status", lost, what="lost nodes", seed=asked.seed, lease_s=LEASE)
-        stopped = stopped_nodes(stage, trials=tenth, seed=asked.seed)
-        worst = max(worst, publish("status", stopped, what="stopped nodes", seed=asked.seed, lease_s=LEASE))
+        for seconds, lease in ((2 * LEASE, LEASE), (60.0, 90.0)):
+            stopped = stopped_nodes(stage, trials=tenth, seed=asked.seed, seconds=seconds, lease=lease)
+            what = f"nodes stopped for {seconds:g} s"
+            worst = max(worst, publish("status", stopped, what=what, seed=asked.seed, lease_s=lease))
         killed, slowest = killed_here(stage, trials=tenth, seed=asked.seed)
         more = {"what": "killed on this machine", "slowest_s": round(slowest, 2)}
         return max(worst, publish("status", killed, seed=asked.seed, **more))
