@@ -85,7 +85,7 @@ def tally_prism(client: MlflowClient, *, seed: int, noted: Acknowledged) -> Tall
     """One trial of Prism: exactly one MLflow run carries its run id, and it has ended."""
     if not noted.run_id:
         return Tally(trials=1)  # the kill came first; nothing was promised
-    runs = _tagged(client, noted.run_id)
+    runs = tagged(client, noted.run_id)
     return Tally(trials=1) + _tally_runs(client, runs, seed=seed, noted=noted)
 
 
@@ -105,7 +105,8 @@ def _tally_runs(client: MlflowClient, runs: Sequence[Run], *, seed: int, noted: 
     return found + Tally(extra_runs=len(others), open_runs=still_open)
 
 
-def _tagged(client: MlflowClient, run_id: str) -> list[Run]:
+def tagged(client: MlflowClient, run_id: str) -> list[Run]:
+    """The MLflow runs that carry a Prism run's id."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, filter_string=f"tags.`{RUN_TAG}` = '{run_id}'"))
 

@@ -172,8 +172,8 @@ def main() -> int:
             what = f"nodes stopped for {seconds:g} s"
             worst = max(worst, publish("status", stopped, what=what, seed=asked.seed, lease_s=lease))
         killed, slowest = killed_here(stage, trials=tenth, seed=asked.seed)
-        more = {"what": "killed on this machine", "slowest_s": round(slowest, 2)}
-        return max(worst, publish("status", killed, seed=asked.seed, **more))
+        what = "killed on this machine"
+        return max(worst, publish("status", killed, what=what, seed=asked.seed, slowest_s=round(slowest, 2)))
 
 
 if __name__ == "__main__":
