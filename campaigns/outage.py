@@ -2,12 +2,14 @@
 
 `python -m campaigns.outage --trials 2 --seed 0 --seconds 600`: the training logs 40 steps of 5 points a second. After
 ten seconds connections are refused, for that long; then the server is back, and the training goes on for ten more.
-The added step time is the time in the log call, with nothing in the loop but a pause. The process that delivers is
+The added step time is the time in the log call, with nothing in the loop but a pause: the 99th percentile must be
+below a millisecond (of Prism; what MLflow's calls take is only measured). The process that delivers is
 asked during the outage how much processor time and memory it takes.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ from campaigns.report import campaign_arguments, publish, tell
 from campaigns.stage import Stage, staged
 
 RATE = 40
+LONGEST_CALL_MS = 1.0
+"""The 99th percentile of the log call must be below."""
 
 
 @frozen
@@ -59,8 +63,7 @@ def run_trial(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
         noted = training.noted()
         count: Callable[..., Tally] = tally_prism if plan.way == "prism" else tally_mlflow
         tally = count(stage.client, seed=plan.seed, noted=noted)
-        if training.process.returncode != 0 or len(noted.steps) != plan.steps:
-            tally += Tally(broken=1)
+        tally += Tally(broken=int(training.went_wrong(plan.steps)))
         return tally, {**load, **_timing(training, plan)}
 
 
@@ -99,6 +102,12 @@ def _timing(training: Training, plan: Plan) -> dict[str, float]:
     }
 
 
+def missed_by(figures: Mapping[str, Any]) -> list[str]:
+    """What of a trial's figures is not as it must be, in words."""
+    found = figures.get("log_call_p99_ms", math.inf)
+    return [] if found < LONGEST_CALL_MS else [f"log_call_p99_ms {found} is not below {LONGEST_CALL_MS:g}"]
+
+
 def main() -> int:
     """The command."""
     parser = campaign_arguments(__doc__ or "", trials=2)
@@ -110,8 +119,9 @@ def main() -> int:
     with staged("outage") as stage:
         for number in range(asked.trials):
             tally, more = run_trial(stage, Plan(asked.seconds, asked.seed + number, way=asked.way))
-            found = publish("outage", tally, seed=asked.seed + number, way=asked.way, seconds=asked.seconds, **more)
-            worst = max(worst, found)
+            missed = missed_by(more) if asked.way == "prism" else []
+            shown = {"seed": asked.seed + number, "way": asked.way, "seconds": asked.seconds, **more}
+            worst = max(worst, publish("outage", tally, missed=missed, **shown))
     return worst
 
 

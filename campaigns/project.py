@@ -53,6 +53,11 @@ class Training:
         found: dict[str, Any] = json.loads(self.timing.read_text())
         return found
 
+    def went_wrong(self, steps: int) -> bool:
+        """Whether it has ended otherwise than with 0, without some of its steps, or has said an exception."""
+        log = self.acknowledged.with_suffix(".log").read_bytes()
+        return self.process.returncode != 0 or len(self.noted().steps) != steps or b"Traceback" in log
+
     def beside(self) -> list[psutil.Process]:
         """The processes that it has started and that live: for Prism, the one that delivers."""
         try:

@@ -2,7 +2,7 @@
 
 `python -m campaigns.store --seed 0`: first 16 processes start together in an empty directory without a tracking URI,
 `--trials` times; then 8 processes log 10,000 points each into one SQLite store, beside the same loops with the
-journal alone (`ml.enabled: false`), and the 99.9th percentiles of their log calls are compared.
+journal alone (`ml.enabled: false`), and the 99.9th percentile of the log calls may be twice that at most.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from campaigns.report import campaign_arguments, publish, tell
 TOGETHER = 16
 WRITERS = 8
 POINTS = 10_000
+MOST_TIMES = 2
+"""How many times the 99.9th percentile of the journal alone the log call may take."""
 
 
 def start_together(folder: Path, *, seed: int, way: str = "prism", processes: int = TOGETHER, steps: int = 20) -> Tally:
@@ -51,9 +53,15 @@ def write_together(
     return stored, {name: round(value, 4) for name, value in milliseconds.items()}
 
 
+def missed_by(figures: Mapping[str, Any]) -> list[str]:
+    """What of the figures of `write_together` is not as it must be, in words."""
+    found, most = figures["p999_ms"], MOST_TIMES * figures["p999_journal_alone_ms"]
+    return [] if found <= most else [f"p999_ms {found} is more than {MOST_TIMES} x p999_journal_alone_ms = {most:.4g}"]
+
+
 def p999(seconds: list[float]) -> float:
-    """The 99.9th percentile."""
-    return sorted(seconds)[int(len(seconds) * 0.999)]
+    """The 99.9th percentile; 0 of none."""
+    return sorted(seconds)[int(len(seconds) * 0.999)] if seconds else 0.0
 
 
 def _write(
@@ -76,7 +84,7 @@ def _wait(trainings: list[Training], steps: int) -> int:
     codes = [one.process.wait(900) for one in trainings]
     if any(codes):
         tell(f"exit codes {codes}")
-    return sum(code != 0 or len(one.noted().steps) != steps for code, one in zip(codes, trainings, strict=True))
+    return sum(one.went_wrong(steps) for one in trainings)
 
 
 def _locked(project: Path) -> int:
@@ -121,8 +129,8 @@ def main() -> int:
         begun = time.monotonic()
         tally, more = write_together(Path(scratch), seed=asked.seed)
         more = {**more, "seconds": round(time.monotonic() - begun, 1)}
-        worst = max(worst, publish("store", tally, what=f"{WRITERS} x {POINTS} points", seed=asked.seed, **more))
-        return worst
+        what, missed = f"{WRITERS} x {POINTS} points", missed_by(more)
+        return max(worst, publish("store", tally, missed=missed, what=what, seed=asked.seed, **more))
 
 
 if __name__ == "__main__":

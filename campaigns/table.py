@@ -1,4 +1,7 @@
-"""The fault table of the documentation, out of campaigns' results: `python -m campaigns.table results.jsonl …`."""
+"""The fault table of the documentation, out of campaigns' results: `python -m campaigns.table results.jsonl …`.
+
+Below it a second table has the figures that some campaigns measure beside, and the commands of all rows follow.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,21 @@ CAMPAIGNS = {
     "artifacts": "artifact of 5 GB, the connection dropped three times",
     "sync_kills": "`prism sync` killed, and four at once",
 }
+FIGURES_HEAD = "| fault | logged with | figure | measured | must be |\n|---|---|---|--:|---|"
+FIGURES = {
+    "faults": ("requests spoilt, or names that did not resolve", "more than 0"),
+    "log_call_p99_ms": ("log call, 99th percentile, ms", "below 1"),
+    "delivery_cores": ("processor cores that the delivery takes", ""),
+    "p999_ms": ("log call, 99.9th percentile, ms", "at most twice the next"),
+    "p999_journal_alone_ms": ("the same with the journal alone, ms", ""),
+    "slowest_end_s": ("slowest end of the job after its work's, s", "at most 10"),
+    "slowest_s": ("slowest FAILED after the kill, s", "at most 2"),
+    "delivery_growth_mb": ("growth of the process that delivers, MB", "below 64"),
+    "kills_midway": ("kills that left a part of the points stored", "more than 0"),
+}
+"""Results' figures by name: in words, and what is demanded of Prism."""
+MEASURED_ONLY = frozenset({("faults", "log_call_p99_ms"), ("outage", "delivery_growth_mb")})
+"""Figures of a campaign that are not held against anything."""
 WAYS = {"prism": "Prism", "mlflow-sync": "MLflow sync", "mlflow-async": "MLflow async"}
 
 
@@ -45,6 +63,18 @@ def rows(results: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         cells += [found["lost"], found["doubled"], found["extra_runs"] + found["missing_runs"]]
         cells += [found["open_runs"], found["broken"]]
         yield f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def figures(results: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """A line of the table of figures for each that a result has, in their order."""
+    for found in results:
+        way = found.get("way", "prism")
+        for name, (words, limit) in FIGURES.items():
+            if name in found:
+                is_demanded = way == "prism" and (found["campaign"], name) not in MEASURED_ONLY
+                missed = " (missed)" if any(one.startswith(f"{name} ") for one in found.get("missed", ())) else ""
+                cells = (_fault(found), WAYS[way], words, found[name], (limit if is_demanded else "") + missed)
+                yield f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def _fault(found: Mapping[str, Any]) -> str:
@@ -62,6 +92,8 @@ def main() -> int:
     lines = [line for name in sys.argv[1:] for line in Path(name).read_text().splitlines() if line.startswith("{")]
     found = [json.loads(line) for line in lines]
     sys.stdout.write("\n".join([HEAD, *rows(found)]) + "\n\n")
+    if measured := list(figures(found)):
+        sys.stdout.write("\n".join([FIGURES_HEAD, *measured]) + "\n\n")
     commands = dict.fromkeys(str(one["command"]) for one in found)
     sys.stdout.write("\n".join(f"- `{command}`" for command in commands) + "\n")
     return 0
