@@ -2,20 +2,24 @@
 
 `python -m campaigns.kill --trials 1000 --seed 0`: 40 steps of 5 points a second. A third of the kills hit the first
 moments of the process, a third the logging, a third the delivery under way. In three quarters of the trials the
-process that delivers is killed with the training. `prism sync` follows for each batch of trials.
+process that delivers is killed with the training. `prism sync` follows for each batch of trials, by their run ids, and
+at the end once without any, as there are runs killed before they noted theirs: then none may be shown as going on.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attrs
 from attrs import frozen
+from mlflow.tracking import MlflowClient
 
-from campaigns.ledger import Tally, tally_mlflow, tally_prism
+from campaigns.ledger import RUN_TAG, Tally, tally_mlflow, tally_prism
 from campaigns.project import Asked, Training, kill_processes, new_project, prism, train
 from campaigns.report import campaign_arguments, publish, tell
 from campaigns.stage import Stage, staged
@@ -111,19 +115,38 @@ def run_trials(stage: Stage, *, trials: int, seed: int, at_once: int, way: str =
     planned = plans(trials, seed=seed)
     for begin in range(0, trials, BATCH):
         batch = kill_batch(project, planned[begin : begin + BATCH], way=way, at_once=at_once, uri=uri)
-        if way == "prism":
-            runs = [one.training.noted().run_id for one in batch if one.training.noted().run_id]
-            synced = prism(project, "sync", *runs, seconds=900) if runs else None
-            if synced is not None and synced.returncode != 0:
-                failed_syncs += 1
-                tell(f"prism sync ended with {synced.returncode}: {synced.stderr[-1000:]}")
+        runs = [one.training.noted().run_id for one in batch if one.training.noted().run_id]
+        if way == "prism" and runs:
+            failed_syncs += _sync(project, *runs)
         for one in batch:
             found = count(client, seed=one.plan.seed, noted=one.training.noted())
             if not found.is_clean:
                 tell(f"trial {one.plan.number} ({one.plan.moment}): {found}")
             total += found
         tell(f"{way}: {total.trials} of {trials} trials, lost {total.lost}, doubled {total.doubled}")
-    return total, failed_syncs
+    if way != "prism":
+        return total, failed_syncs
+    failed_syncs += _sync(project)
+    return attrs.evolve(total, open_runs=len(_left_open(client, project))), failed_syncs
+
+
+def _sync(project: Path, *runs: str) -> int:
+    """`prism sync` of these runs, or of all; 1 when it does not end well."""
+    synced = prism(project, "sync", *runs, seconds=900)
+    if synced.returncode != 0:
+        tell(f"prism sync ended with {synced.returncode}: {synced.stderr[-1000:]}")
+    return int(synced.returncode != 0)
+
+
+def _left_open(client: MlflowClient, project: Path) -> set[str]:
+    """The runs that have not ended, here or at MLflow, also of those that were killed before they noted their id."""
+    listed = json.loads(prism(project, "runs", "list", "--json").stdout)
+    here = {run["run_id"] for run in listed if run["status"] not in ("FINISHED", "FAILED", "KILLED")}
+    experiment = client.get_experiment_by_name(project.name)
+    runs = client.search_runs([experiment.experiment_id], "status = 'RUNNING'") if experiment is not None else []
+    there = {run.data.tags.get(RUN_TAG, run.info.run_id) for run in runs}
+    tell(f"{len(listed)} runs; not ended here: {sorted(here)}, at MLflow: {sorted(there)}")
+    return here | there
 
 
 def main() -> int:
