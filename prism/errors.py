@@ -46,6 +46,10 @@ class Unreachable(EnvironmentUnfit):
     """A server did not answer; the same call may succeed later."""
 
 
+class Unanswered(Unreachable):
+    """A server did not answer when it was asked to make something: it may still make it, later than we ask again."""
+
+
 class DataError(WorkFailed):
     """A dataset is missing, outside its root, empty, damaged, or a record is unfit."""
 

@@ -242,7 +242,11 @@ class Tracker(Protocol):
         ...
 
     def close(self, status: str, ended: int) -> None:
-        """Set the terminal status (FINISHED, FAILED, KILLED) at `ended` ms, or RUNNING (0) again."""
+        """Set the terminal status (FINISHED, FAILED, KILLED) at `ended` ms, or RUNNING (0) again.
+
+        Also called with the status that it has, some time after `prism.errors.Unanswered`: what the destination
+        made twice, because it carried out a request later than it was made again, is removed then.
+        """
         ...
 
 

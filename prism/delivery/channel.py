@@ -10,7 +10,7 @@ from attrs import define, field
 
 from prism.delivery.loops import HANG_SECONDS, Loop
 from prism.delivery.outbox import Outbox
-from prism.errors import PrismError, Unreachable, WorkFailed, explain
+from prism.errors import PrismError, Unanswered, Unreachable, WorkFailed, explain
 from prism.journal.state import TERMINAL
 from prism.protocols import Record, Tracker
 
@@ -22,6 +22,8 @@ BATCH_RECORDS = 2000
 MOST_HELD = 100
 MOST_FAILURES = 3
 """Of records that are set aside: when so many fail again, the others wait for the next time."""
+LATE_SECONDS = 75.0
+"""How long after it was asked a server may still make something: what stands before it gives up after 60."""
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 SLOWEST = 1e6
 """Bytes a second that a file takes at worst, before a call counts as one that hangs."""
@@ -31,7 +33,8 @@ SLOWEST = 1e6
 class Channel:
     """Delivers to one tracker. Its state is its own: only its loop's thread calls what changes it.
 
-    `settled` is the run's status up to which everything was told, "" before the first time.
+    `settled` is the run's status up to which everything was told, "" before the first time. `looks_again_at`
+    is when it will look whether what the tracker did not answer was done late, on the monotonic clock; 0 if never.
     """
 
     named: Named
@@ -40,6 +43,7 @@ class Channel:
     outbox: Outbox = field(init=False)
     loop: Loop = field(init=False)
     settled: str = ""
+    looks_again_at: float = 0.0
     remark: str = ""
     _is_open: bool = False
     _closed: str = ""
@@ -72,6 +76,10 @@ class Channel:
         self._settle(tracker, status, ended)
         return moved
 
+    def is_through(self, status: str) -> bool:
+        """Whether everything was told up to that status, and after an end nothing may come that was asked for twice."""
+        return self.settled == status and not (self.looks_again_at and status in TERMINAL)
+
     def hurry(self) -> None:
         """Try what is set aside again now, and end a pause."""
         self._retry_at = 0.0
@@ -80,7 +88,11 @@ class Channel:
     def report(self, error: PrismError) -> None:
         """Say what holds the tracker up; said again each time, so that who waits sees that it was tried."""
         self._problem = self.delivery.project.config.redact(error.message)
-        self.delivery.say("tracker", {"tracker": self.named.name, "problem": self._problem})
+        said: dict[str, Any] = {"tracker": self.named.name, "problem": self._problem}
+        if isinstance(error, Unanswered):
+            self.looks_again_at = time.monotonic() + LATE_SECONDS
+            said["unanswered"] = True
+        self.delivery.say("tracker", said)
 
     def _opened(self) -> Tracker:
         if self._is_open and self.tracker is not None:
@@ -91,6 +103,8 @@ class Channel:
         found = tracker.open(self.delivery.tracked_run())
         known = self.delivery.live.state.trackers.get(self.named.name)
         self.outbox.begin(tracker.position(), held=known.held if known else {})
+        if known and known.unanswered:  # whenever that was: clocks of two machines are not compared
+            self.looks_again_at = self.looks_again_at or time.monotonic() + LATE_SECONDS
         if known and self.delivery.seen[0] not in TERMINAL:
             self._closed = known.closed  # an end that another deliverer has told, and that is void now
         facts = {"run_id": found.id, "url": found.url}
@@ -99,13 +113,18 @@ class Channel:
         return tracker
 
     def _settle(self, tracker: Tracker, status: str, ended: int) -> None:
-        """Tell the tracker that the run has ended, or that it goes on after an end."""
+        """Tell the tracker that the run has ended, or goes on after an end; once more where it did not answer."""
         told = status if status in TERMINAL else "RUNNING"
-        if not self.delivery.part and told != (self._closed or "RUNNING"):
+        again = 0 < self.looks_again_at <= time.monotonic()
+        if not self.delivery.part and (again or told != (self._closed or "RUNNING")):
             self.loop.sign()
             tracker.close(told, ended if told in TERMINAL else 0)
             self._closed = told
-            self.delivery.say("tracker", {"tracker": self.named.name, "closed": told})
+            said: dict[str, Any] = {"tracker": self.named.name, "closed": told}
+            if again:
+                self.looks_again_at, said["unanswered"] = 0.0, False
+                self._problem = said["problem"] = self._standing()
+            self.delivery.say("tracker", said)
         self.settled = status
 
     def _send(self, tracker: Tracker, batch: Sequence[Record]) -> None:
@@ -195,6 +214,8 @@ class Channel:
         """What is wrong although deliveries get through: the records that are set aside, and `remark`."""
         held = self.outbox.held
         whys = []
+        if self.looks_again_at:
+            whys.append(f"it did not answer when it was asked to make something; in {LATE_SECONDS:.0f} s we look again")
         if held:
             (file, seq), record = next(iter(held.items()))
             name = f" {record.data['name']!r}" if record.kind == "file" else ""

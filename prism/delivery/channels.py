@@ -181,7 +181,7 @@ class Delivery:
 
     def _hands_over(self, hanging: list[Loop]) -> bool:
         asked = self._asked is not None and time.monotonic() - self._asked < ASKED_SECONDS
-        return asked and bool(hanging or self.troubles)
+        return asked and bool(hanging or self.troubles or any(channel.looks_again_at for channel in self.channels))
 
     def _is_drained(self) -> bool:
         status = self.seen[0]
@@ -189,7 +189,7 @@ class Delivery:
             channel
             for channel in self.channels
             if not channel.loop.hangs()
-            and not (channel.loop.rests and (channel.loop.trouble or not self.is_known or channel.settled == status))
+            and not (channel.loop.rests and (channel.loop.trouble or not self.is_known or channel.is_through(status)))
         ]
         registers = self._may_register() and not self.registering.trouble
         return self.over.is_set() or not (waits or registers)

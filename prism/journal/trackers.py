@@ -20,6 +20,7 @@ class TrackerState:
     problem: str = ""
     problem_time: int = 0
     closed: str = ""
+    unanswered: bool = False
     position: dict[str, int] = field(factory=dict)
     held: dict[str, list[int]] = field(factory=dict)
     _held_by: str = ""
@@ -29,6 +30,7 @@ class TrackerState:
         said = record.data
         self.run_id, self.url = said.get("run_id", self.run_id), said.get("url", self.url)
         self.problem, self.closed = said.get("problem", self.problem), said.get("closed", self.closed)
+        self.unanswered = said.get("unanswered", self.unanswered)
         if said.get("problem"):
             self.problem_time = record.time
         for file, seq in said.get("position", {}).items():
@@ -39,4 +41,5 @@ class TrackerState:
     def count_pending(self, deliverable: Mapping[str, Stretches]) -> int:
         """How many of the records to deliver (journal file → their numbers) are past its position."""
         past = sum(seqs.count_after(self.position.get(file, 0)) for file, seqs in deliverable.items())
-        return past + sum(map(len, self.held.values()))  # within the position, and not there all the same
+        held = sum(map(len, self.held.values()))  # within the position, and not there all the same
+        return past + held + self.unanswered

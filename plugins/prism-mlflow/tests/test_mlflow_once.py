@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 import prism_mlflow.runs
 from campaigns.proxy import FaultProxy
-from prism.errors import Unreachable
+from prism.errors import Unanswered, Unreachable
 from prism.protocols import Record, TrackedRun
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.tracker import MlflowTracker
@@ -51,6 +51,23 @@ def test_a_reply_lost_after_making_makes_no_second(
     assert [run.info.run_id for run in found] == [opened.id]
 
 
+@pytest.mark.parametrize(
+    ("kind", "surely"), [("429", True), ("503", True), ("504", False), ("reset", False), ("reply_lost", False)]
+)
+def test_what_may_still_be_made_is_told_from_what_surely_was_not(
+    kind: str, surely: bool, fault_proxy: FaultProxy, embedded: Path, make_run: Make
+) -> None:
+    run = make_run(embedded, kind, settings={"tracking_uri": fault_proxy.uri}, experiment="surely")
+    fault_proxy.fault(kind, path="runs/create", times=1)
+    with pytest.raises(Unreachable) as raised:
+        MlflowTracker(PATIENT).open(run)
+    assert isinstance(raised.value, Unanswered) is not surely
+    fault_proxy.refuse()
+    with pytest.raises(Unreachable) as raised:
+        MlflowTracker(PATIENT).open(run)
+    assert not isinstance(raised.value, Unanswered)
+
+
 @pytest.mark.timeout(200)
 def test_a_run_made_late_is_removed_at_the_end(
     fault_proxy: FaultProxy, mlflow_server: Any, embedded: Path, make_run: Make
@@ -58,7 +75,7 @@ def test_a_run_made_late_is_removed_at_the_end(
     """The server was stalled: what we had given up and asked for again is carried out after all."""
     run = make_run(embedded, "late", settings={"tracking_uri": fault_proxy.uri}, experiment="late")
     fault_proxy.fault("stall", path="runs/create", times=1, seconds=15)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unanswered):
         MlflowTracker(TrackerOptions(timeout=2)).open(run)
     tracker = MlflowTracker(PATIENT)
     opened = tracker.open(run)

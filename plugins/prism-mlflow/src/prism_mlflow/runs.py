@@ -10,6 +10,8 @@ from __future__ import annotations
 import getpass
 import os
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from mlflow.entities import Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
@@ -22,13 +24,16 @@ from prism_mlflow.access.location import Location
 from prism_mlflow.naming import MAX_TAG, cut, text
 
 RUN_ID = "prism.run_id"
-_MADE = "prism.made"  # when its maker had it, in ns since the epoch
+MADE = "prism.made"
+"""The tag that says when its maker had a run, in ns since the epoch; none: the reply was lost, so nobody uses it."""
 _MOMENT = 1.0
 _INSTEAD = "prism.superseded_by"
 
 
-def open_run(connection: Connection, run: TrackedRun) -> tuple[Run, bool]:
-    """MLflow's run with our run's id in its tag, and whether it was made now.
+def open_run(
+    connection: Connection, run: TrackedRun, *, tags: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Run, bool]:
+    """MLflow's run with our run's id in its tag, and whether it was made now, with these `tags`.
 
     Raises `EnvironmentUnfit` when the experiment or the run was deleted in MLflow, `Unreachable` when a
     part of the run comes before the run itself is there.
@@ -44,8 +49,9 @@ def open_run(connection: Connection, run: TrackedRun) -> tuple[Run, bool]:
         if run.part:
             shown = connection.location.shown
             raise Unreachable(f"the run {run.ref.run_id} is not in MLflow at {shown} yet: its first node makes it")
-        made = _create(client, experiment, run)
-        client.set_tag(made.info.run_id, _MADE, str(time.time_ns()))
+        with connection.making(f"the run {run.ref.run_id}"):
+            made = _create(client, experiment, run, tags)
+        client.set_tag(made.info.run_id, MADE, str(time.time_ns()))
         if len(_search(client, experiment.experiment_id, run_id=run.ref.run_id)) > 1:
             time.sleep(_MOMENT)  # whoever made another one just now has then said when
         stays = settle(client, experiment.experiment_id, run_id=run.ref.run_id) or made
@@ -131,7 +137,7 @@ def _search(client: MlflowClient, experiment_id: str, *, run_id: str) -> list[Ru
 
 def _precedence(run: Run) -> tuple[bool, bool, int, str]:
     is_empty = not (run.data.metrics or run.data.params)
-    made = run.data.tags.get(_MADE, "")  # none: the reply was lost, so nobody uses it
+    made = run.data.tags.get(MADE, "")
     return is_empty, not made.isdigit(), int(made) if made.isdigit() else 0, run.info.run_id
 
 
@@ -144,8 +150,9 @@ def _alive(run: Run) -> Run:
     return run
 
 
-def _create(client: MlflowClient, experiment: Experiment, run: TrackedRun) -> Run:
+def _create(client: MlflowClient, experiment: Experiment, run: TrackedRun, given: Mapping[str, str]) -> Run:
     tags = {
+        **given,
         RUN_ID: run.ref.run_id,
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",

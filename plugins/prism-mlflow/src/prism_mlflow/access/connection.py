@@ -18,8 +18,9 @@ import sqlalchemy.exc
 from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import MlflowHostCreds
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from prism.errors import EnvironmentUnfit, PrismError, Unreachable, UsageError, WorkFailed
+from prism.errors import EnvironmentUnfit, PrismError, Unanswered, Unreachable, UsageError, WorkFailed
 from prism_mlflow.access.artifacts import Artifacts
 from prism_mlflow.access.bounded import Bounded
 from prism_mlflow.access.client import Client
@@ -33,6 +34,7 @@ DEFAULT_TIMEOUT = 8.0
 _REMOTE_LIBRARIES = ("botocore", "boto3", "urllib3", "google", "azure", "s3transfer")
 _GONE = re.compile(r"must be in the 'active' state")
 _MOMENTARY = re.compile(r"IntegrityError|UniqueViolation|OperationalError|PendingRollbackError|database is locked")
+_REFUSALS = (401, 403, 404, 429, 503)
 _FINAL = (400, 409, 413, 422)
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\"\[\])]+)")
 _UNPLACEABLE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # a file's name, against those that are there
@@ -82,6 +84,20 @@ class Connection:
         except Exception as error:  # the plugin's boundary: MLflow's stores raise whatever their libraries raise
             raise explain(error, location=self.location, doing=doing) from error
 
+    @contextmanager
+    def making(self, what: str) -> Iterator[Client]:
+        """As `reach`, to make something there that must not be there twice.
+
+        Raises `Unanswered` when it cannot be known whether MLflow still makes it, after we have given up.
+        """
+        try:
+            with self.reach(f"make {what}") as client:
+                yield client
+        except Unreachable as error:
+            if error.__cause__ is None or _was_refused(error.__cause__):
+                raise
+            raise Unanswered(error.message, hint=error.hint) from error.__cause__
+
     def _connect(self) -> Client:
         for name in ("mlflow.store.db.utils", "alembic"):  # they tell of errors that we tell of, and of every migration
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -126,6 +142,24 @@ def explain(error: Exception, *, location: Location, doing: str) -> PrismError:
 def is_gone(error: Exception) -> bool:
     """Whether it says that the run is deleted in MLflow."""
     return bool(_GONE.search(str(error)))
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Whether the request surely did not reach MLflow, or MLflow surely did nothing about it."""
+    if isinstance(error, ForeignReplyError):
+        return error.status in _REFUSALS
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, (NewConnectionError, ConnectTimeoutError)):
+            return True
+        below = below.__context__
+    away = (requests.exceptions.RequestException, TimeoutError, ConnectionError)
+    return not isinstance(error, away) and not _is_internal(error)
+
+
+def _is_internal(error: BaseException) -> bool:
+    """Whether it is an error within the server, or on the way there."""
+    return isinstance(error, MlflowException) and error.error_code == "INTERNAL_ERROR"
 
 
 def _is_final(error: Exception) -> bool:

@@ -36,6 +36,10 @@ SERVER_SPEED = 5e6  # bytes a second at which a store behind the server may put 
 class ForeignReplyError(Exception):
     """The reply is not MLflow's: of a gateway on the way, or damaged. It says nothing about what was sent."""
 
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 @define
 class Watch:
@@ -174,7 +178,8 @@ def content_of(response: requests.Response) -> dict[str, Any]:
 
 def _foreign(response: requests.Response) -> ForeignReplyError:
     shown = " ".join(response.text[:300].split())
-    return ForeignReplyError(f"HTTP {response.status_code} {response.reason or ''}: {shown}".rstrip(": "))
+    message = f"HTTP {response.status_code} {response.reason or ''}: {shown}".rstrip(": ")
+    return ForeignReplyError(message, status=response.status_code)
 
 
 class _Adapter(HTTPAdapter):
