@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
+from campaigns.proxy import FaultProxy
+from campaigns.servers import MlflowServer
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused, Unreachable, UsageError, WorkFailed
 from prism.protocols import ModelVersion, RunRef, TrackedRun
@@ -256,3 +259,27 @@ def test_a_stopped_registry_is_out_of_reach(mlflow_server: Any, tmp_path: Path) 
         with pytest.raises(Unreachable, match="no answer in time"):
             registry.versions("any")
         assert time.monotonic() - begun < 15
+
+
+@pytest.mark.timeout(200)
+def test_replies_lost_while_a_model_is_registered(
+    fault_proxy: FaultProxy, mlflow_server: MlflowServer, embedded: Path, make_run: Make, name: str, tmp_path: Path
+) -> None:
+    """Whoever registers again ends with one version of one model, in one run that has ended."""
+    registry = MlflowRegistry(timeout=60)
+    registry.open(embedded, {"tracking_uri": fault_proxy.uri})
+    run = make_run(embedded, name, settings={"tracking_uri": fault_proxy.uri}, experiment=name)
+    files = model(tmp_path / "a", "1")
+    ways = ("experiments/create", "runs/create", "runs/set-tag", "registered-models/create", "model-versions/create")
+    for path in ways:
+        fault_proxy.fault("reply_lost", path=path, times=1)
+        with pytest.raises(Unreachable):
+            register(registry, run, files, name=name)
+    made = register(registry, run, files, name=name)
+    assert (made.version, fault_proxy.counts) == ("1.0.0", {"reply_lost": len(ways)})
+    client = MlflowClient(mlflow_server.uri)
+    experiment = client.get_experiment_by_name(name).experiment_id
+    (found,) = client.search_runs([experiment], run_view_type=ViewType.ALL)
+    (entry,) = client.search_model_versions(f"name = '{name}'")
+    assert (found.info.status, entry.run_id) == ("FINISHED", found.info.run_id)
+    assert len(client.search_registered_models(f"name = '{name}'")) == 1

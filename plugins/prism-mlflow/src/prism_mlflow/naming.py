@@ -23,7 +23,7 @@ _UNFIT = re.compile(r"[^\w\-. :/]")
 _UNFIT_FILE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\\?#%:*\"<>|;]")
 _READABLE = 180
 _OURS = re.compile(
-    r"prism\.(run_id|made|superseded_by|position|name|nonfinite|changed|uploaded|file|dataset|model|model_id|within"
+    r"prism\.(run_id|made|alone|superseded_by|position|name|nonfinite|changed|uploaded|file|dataset|model|model_id|within"
     r"|calls?)(\.|$)"
 )
 

@@ -18,6 +18,7 @@ from prism.protocols import ModelVersion, TrackedRun
 from prism_mlflow.access.artifacts import download
 from prism_mlflow.access.connection import Connection
 from prism_mlflow.naming import own_tag, stored_name, text
+from prism_mlflow.positions import position_in
 from prism_mlflow.runs import RUN_ID, open_run
 from prism_mlflow.versions import (
     DIGEST,
@@ -31,6 +32,7 @@ from prism_mlflow.versions import (
 )
 
 _PAGE = 1000
+_ALONE = "prism.alone"  # the tag of a run that a registration has made, and no tracker
 _TIMEOUT = 6.0  # shorter than the tracker's: people wait for this one
 
 
@@ -121,9 +123,9 @@ class MlflowRegistry:
         return self._connection
 
     def _make(self, files: Path, *, name: str, tags: dict[str, str], run: TrackedRun) -> MlflowVersion:
-        tracked, created = open_run(self._opened, run)
+        tracked, created = open_run(self._opened, run, tags={_ALONE: "true"})
         with self._opened.reach(f"take the model {name}") as client:
-            if created:  # nothing tracks this run in MLflow, so nothing will end it there
+            if created or _is_left(tracked):  # nothing tracks this run in MLflow, so nothing will end it there
                 client.set_terminated(tracked.info.run_id, "FINISHED", int(time.time() * 1000))
             folder = _artifact_folder(client, tracked, digest=tags[DIGEST])
             client.log_artifacts(tracked.info.run_id, str(files), folder)
@@ -217,6 +219,11 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _is_left(found: Run) -> bool:
+    """Whether an earlier registration has made the run, and did not come to end it."""
+    return found.info.status == "RUNNING" and _ALONE in found.data.tags and not position_in(found.data.tags, part="")
 
 
 def _artifact_folder(client: MlflowClient, run: Run, *, digest: str) -> str:

@@ -7,6 +7,7 @@ searched for first. Everything else sets what is then so, or is left out where i
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,14 +24,13 @@ from prism_mlflow.batches import Entity, cut_batches
 from prism_mlflow.inside.entities import as_dataset
 from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, own_tag, stored_name, stored_path, stored_tag, text
 from prism_mlflow.projection import File
+from prism_mlflow.replay_doubles import MODEL_ID, WITHIN, model_precedence, settle_models, settle_runs, settle_versions
 from prism_mlflow.replay_versions import VERSIONS, ReplayedVersions
-from prism_mlflow.runs import RUN_ID, run_tags, settle
+from prism_mlflow.runs import MADE, RUN_ID, run_tags, settle
 from prism_mlflow.uploads import upload
 
-MODEL_ID = "prism.model_id"
-WITHIN = "prism.within"
 CALLS = "prism.calls"
-"""The tag of a run some of whose calls may have made nested runs."""
+"""The tag of a run some of whose calls may have made something at the server."""
 
 _PARENT = "mlflow.parentRunId"
 _NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -68,11 +68,14 @@ class Replay:
         self._flush()
 
     def close(self, status: str, ended: int) -> None:
-        """End the nested runs that nobody has ended, with the run around them."""
+        """End the nested runs that nobody has ended, with the run around them; nothing is there twice afterwards."""
+        within = self.run.ref.run_id
         with self.connection.reach("end the nested runs") as client:
-            query = f"tags.`{WITHIN}` = '{self.run.ref.run_id}' and attributes.status = 'RUNNING'"
-            for run in client.search_runs([self.experiment_id], query):
-                client.set_terminated(run.info.run_id, status=status, end_time=ended)
+            for run in settle_runs(client, self.experiment_id, within=within):
+                if run.info.status == "RUNNING":
+                    client.set_terminated(run.info.run_id, status=status, end_time=ended)
+            settle_models(client, self.experiment_id, within=within)
+            settle_versions(client, within=within)
 
     def find_run(self, ours: str) -> str:
         """The server's id of a run: of ours by its tag, any other as it is. Raises `WorkFailed` for one never made."""
@@ -92,8 +95,8 @@ class Replay:
             query = f"tags.`{MODEL_ID}` = '{ours}'"
             with self.connection.reach(f"find the model {ours}") as client:
                 found = list(client.search_logged_models([self.experiment_id], query))
-            # of two that were made at the same time all take the first
-            self.models[ours] = min(found, key=lambda m: (m.creation_timestamp, m.model_id)).model_id if found else ours
+            # of two that were made all take the first
+            self.models[ours] = min(found, key=model_precedence).model_id if found else ours
         return self.models[ours]
 
     def _entities(self, given: Mapping[str, Any]) -> list[Entity]:
@@ -129,6 +132,8 @@ class Replay:
                 name = text(given["name"])[:250]
                 made = client.create_run(self.experiment_id, start_time=given["started"], tags=tags, run_name=name)
                 found = settle(client, self.experiment_id, run_id=ours) or made
+            if MADE not in found.data.tags:
+                client.set_tag(found.info.run_id, MADE, str(time.time_ns()))
         self.runs[ours] = found.info.run_id
 
     def _update_run(self, given: Mapping[str, Any]) -> None:
@@ -192,9 +197,11 @@ class Replay:
 
     def _create_model(self, given: Mapping[str, Any]) -> None:
         ours = given["model"]
+        if self.models.get(ours) == ours:  # it was not there when somebody looked, but the reply may have been lost
+            del self.models[ours]
         if self.find_model(ours) != ours:
             return
-        tags = {**_tags(given["tags"]), MODEL_ID: ours}
+        tags = {**_tags(given["tags"]), MODEL_ID: ours, WITHIN: self.run.ref.run_id}
         params = {stored_name(name): _param(value) for name, value in given["params"].items()}
         source = self.find_run(given["run"]) if given["run"] else None
         with self.connection.reach(f"make the model {given['name']}") as client:

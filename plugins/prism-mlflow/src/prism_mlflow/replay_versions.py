@@ -13,11 +13,11 @@ from prism.errors import WorkFailed
 from prism.protocols import Record
 from prism_mlflow.inside.addresses import is_journal, parse_artifact_address
 from prism_mlflow.naming import text
+from prism_mlflow.replay_doubles import CALL, WITHIN
 
 if TYPE_CHECKING:
     from prism_mlflow.replay import Replay
 
-CALL = "prism.call"
 _VERSION_NUMBERS = "mlflow.modelVersions"
 _MODELS = "models:/"
 
@@ -51,16 +51,16 @@ class ReplayedVersions:
         run = replay.find_run(given["run"]) if given["run"] else None
         source = self._source(given["source"])
         with replay.connection.reach(f"make a version of {key[0]}") as client:
-            made = client._create_model_version(
+            client._create_model_version(
                 key[0],
                 source=source,
                 run_id=run,
-                tags={**given["tags"], CALL: given["version"]},
+                tags={**given["tags"], CALL: given["version"], WITHIN: replay.run.ref.run_id},
                 description=given["description"] or None,
                 await_creation_for=0,
                 model_id=model,
             )
-        self._numbers[key] = str(made.version)
+        self._look_up(*key)  # of two that were made, all take the first
 
     def update_version(self, given: Mapping[str, Any], record: Record) -> None:
         """Change a version that this run has made."""

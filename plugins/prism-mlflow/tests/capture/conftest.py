@@ -46,9 +46,9 @@ class Inside:
         """The records of that kind, of all processes."""
         return [record for record in Follower(RunDirectory(self.run.directory)).poll() if record.kind == kind]
 
-    def deliver(self) -> tuple[Client, str]:
-        """Deliver everything twice, as after a crash; the server's client and its id of the run."""
-        tracked = TrackedRun(
+    def tracked(self) -> TrackedRun:
+        """The run as its tracker is told of it."""
+        return TrackedRun(
             ref=RunRef(self.run.run_id, self.run.directory),
             project=self.run.project,
             experiment=self.run.config.foundation.experiment_name,
@@ -56,15 +56,26 @@ class Inside:
             started=1_700_000_000_000,
             settings=self.run.config.section("ml"),
         )
+
+    def told(self) -> list[Record]:
+        """The records that are for trackers."""
+        directory = RunDirectory(self.run.directory)
+        projection = Projection(directory)
+        return [record for record in map(projection.project, Follower(directory).poll()) if record]
+
+    def bring(self, tracker: MlflowTracker) -> str:
+        """Open, deliver everything, and close; MLflow's id of the run."""
+        found = tracker.open(self.tracked())
+        told = self.told()
+        tracker.deliver(told, {record.file: record.seq for record in told})
+        tracker.close("FINISHED", 1_800_000_000_000)
+        return found.id
+
+    def deliver(self) -> tuple[Client, str]:
+        """Deliver everything twice, as after a crash; the server's client and its id of the run."""
         for _ in range(2):
-            directory = RunDirectory(self.run.directory)
-            projection = Projection(directory)
-            told = [record for record in map(projection.project, Follower(directory).poll()) if record]
-            tracker = MlflowTracker(TrackerOptions(timeout=60))
-            found = tracker.open(tracked)
-            tracker.deliver(told, {record.file: record.seq for record in told})
-            tracker.close("FINISHED", 1_800_000_000_000)
-        return self.client(), found.id
+            mlflow_id = self.bring(MlflowTracker(TrackerOptions(timeout=60)))
+        return self.client(), mlflow_id
 
     def client(self) -> Client:
         """A client of the server that knows nothing of the run around it."""
