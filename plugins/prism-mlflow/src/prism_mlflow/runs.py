@@ -49,7 +49,8 @@ def open_run(
         if run.part:
             shown = connection.location.shown
             raise Unreachable(f"the run {run.ref.run_id} is not in MLflow at {shown} yet: its first node makes it")
-        made = _create(client, experiment, run, tags)
+        with connection.making(f"the run {run.ref.run_id}"):
+            made = _create(client, experiment, run, tags)
         client.set_tag(made.info.run_id, MADE, str(time.time_ns()))
         if len(_search(client, experiment.experiment_id, run_id=run.ref.run_id)) > 1:
             time.sleep(_MOMENT)  # whoever made another one just now has then said when
