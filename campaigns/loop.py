@@ -70,6 +70,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=40.0)
     parser.add_argument("--exit", type=int, default=0)
     parser.add_argument("--file", default="", help="log this file too")
+    parser.add_argument("--model", default="", help="and this folder as the model (Prism only)")
     return parser
 
 
@@ -104,6 +105,8 @@ def _open_prism(asked: argparse.Namespace, note: Callable[[str], None]) -> tuple
     note(f"run {run.run_id}")
     if asked.file:
         run.log_artifact(asked.file)
+    if asked.model:
+        run.log_model(asked.model)
 
     def log(points: Mapping[str, float], step: int) -> None:
         run.log_metrics(points, step=step)
