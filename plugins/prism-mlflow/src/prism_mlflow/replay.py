@@ -130,7 +130,8 @@ class Replay:
                 own = {RUN_ID: ours, WITHIN: self.run.ref.run_id, _PARENT: parent}
                 tags = {**_tags(given["tags"]), **own}
                 name = text(given["name"])[:250]
-                made = client.create_run(self.experiment_id, start_time=given["started"], tags=tags, run_name=name)
+                with self.connection.making(f"the nested run {ours}"):
+                    made = client.create_run(self.experiment_id, start_time=given["started"], tags=tags, run_name=name)
                 found = settle(client, self.experiment_id, run_id=ours) or made
             if MADE not in found.data.tags:
                 client.set_tag(found.info.run_id, MADE, str(time.time_ns()))
@@ -204,7 +205,7 @@ class Replay:
         tags = {**_tags(given["tags"]), MODEL_ID: ours, WITHIN: self.run.ref.run_id}
         params = {stored_name(name): _param(value) for name, value in given["params"].items()}
         source = self.find_run(given["run"]) if given["run"] else None
-        with self.connection.reach(f"make the model {given['name']}") as client:
+        with self.connection.making(f"the model {given['name']}") as client:
             facts = {"name": given["name"], "source_run_id": source, "model_type": given["type"] or None}
             client.create_logged_model(self.experiment_id, **facts, tags=tags, params=params)
         del self.models[ours]

@@ -50,7 +50,7 @@ class ReplayedVersions:
         model = replay.find_model(given["model"]) if given["model"] else None
         run = replay.find_run(given["run"]) if given["run"] else None
         source = self._source(given["source"])
-        with replay.connection.reach(f"make a version of {key[0]}") as client:
+        with replay.connection.making(f"a version of {key[0]}") as client:
             client._create_model_version(
                 key[0],
                 source=source,
