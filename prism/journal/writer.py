@@ -57,7 +57,7 @@ class JournalWriter:
         self._alive = self._reports = False
         self._room: Path | None = None
         ProcessIdentity.mine()  # now, and for the children: they must import nothing that a thread imports at a fork
-        self._fd: int | None = _aloof(os.open(path, _NEW_FILE, 0o644))
+        self._fd: int | None = aloof(os.open(path, _NEW_FILE, 0o644))
         _writers.add(self)
 
     def write(self, kind: str, data: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class JournalWriter:
 
     def keep_room(self) -> None:
         """Set some of the disk aside, so that the end of a run can be written also when it is full by then."""
-        self._room = self.path.with_suffix(".room")
+        self._room = room_of(self.path)
         try:
             self._room.write_bytes(bytes(ROOM_BYTES))
         except OSError as error:
@@ -184,7 +184,7 @@ class JournalWriter:
             if error.errno != errno.EBADF:
                 raise
             # user code has closed what it found open, as daemons do; the file is still ours alone
-            self._fd = _aloof(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+            self._fd = aloof(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
             return os.write(self._fd, line)
 
     def _complain(self, error: OSError) -> None:
@@ -213,7 +213,7 @@ class JournalWriter:
         """After a fork: a file of the child's own, with its first record. Raises `OSError`, and makes none then."""
         parents = self.path
         try:
-            self._fd = _aloof(self._new_file(f"{parents.stem}-p{os.getpid()}"))
+            self._fd = aloof(self._new_file(f"{parents.stem}-p{os.getpid()}"))
             self._seq = 0
             start = {"format": FORMAT, "role": "fork", "process": ProcessIdentity.mine().dump()}
             self._append(now(), "start", _encode(start))
@@ -268,7 +268,12 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _aloof(descriptor: int) -> int:
+def room_of(path: Path) -> Path:
+    """The file that sets room aside for the last records of the journal file `path`."""
+    return path.with_suffix(".room")
+
+
+def aloof(descriptor: int) -> int:
     """The same open file under a high number.
 
     Code that closes what it does not know opens its own files under the low ones next: records must not go there.

@@ -73,12 +73,13 @@ class Run:
         self._on_finish = on_finish
         runs_of_this_process[str(directory.path)] = self
         self._pid = os.getpid()
-        self._kept = KeptFiles(directory.path, journal.path.stem)
+        self.journal_file = journal.path.stem
+        self._kept = KeptFiles(directory.path, self.journal_file)
         self._threads = watch_threads()
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
-        self._marks = _marks_of(journal.path.stem, project.config.ml.ranks)
+        self._marks = _marks_of(self.journal_file, project.config.ml.ranks)
         self._custom = self._custom_metrics()
 
     @property
@@ -275,9 +276,7 @@ class Run:
             shutil.rmtree(self._directory.scratch, ignore_errors=True)
         message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
-            write_traceback(
-                error, self._directory.logs / f"{self._journal.path.stem}-error.log", redact=self.config.redact
-            )
+            write_traceback(error, self._directory.logs / f"{self.journal_file}-error.log", redact=self.config.redact)
         self._journal.use_room()
         if shortfall := self._journal.shortfall():
             self.warn(shortfall)
@@ -341,7 +340,7 @@ class Run:
         """What computes `ml.custom_metrics` of this process's points; None where nothing is to be computed."""
         if not any(one.expression for one in self.config.ml.custom_metrics):
             return None
-        rank = parse_journal_name(self._journal.path.stem).rank or 0
+        rank = parse_journal_name(self.journal_file).rank or 0
         history = partial(read_series, self._directory, rank=rank, before=self.attempt)
         return CustomMetrics(self.config.ml.custom_metrics, self.warn, history)
 

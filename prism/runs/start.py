@@ -27,6 +27,7 @@ from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run
 from prism.runs.inside import join_run
 from prism.runs.leaving import watch_the_end
+from prism.runs.termination import put_back, say_end_of, stand_in
 from prism.runs.usercode import EXPERIMENT_MARK
 from prism.stderr import tell
 
@@ -88,6 +89,7 @@ def start_run(
     run = _begin(project, name=name, tags=tags or {})
     _here.own[project.config.path] = run
     _watch_the_end()
+    stand_in(lambda number: say_end_of(list(_here.own.values()), number))
     return run
 
 
@@ -96,7 +98,7 @@ def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
     place = join_foreign_launch(project, os.environ) or Place(begin_run(project))
     leaving = ExitStack()
     run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=leaving.close)
-    leaving.callback(_here.own.pop, project.config.path, None)
+    leaving.callback(_forget, project.config.path)
     credentials = take_credentials(project.config, os.environ)
     _here.credentials.update(credentials)
     leaving.callback(os.environ.update, credentials)
@@ -108,6 +110,13 @@ def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
         start_node_process(place.directory, project, sampled=sampled)
     leaving.callback(enter_trackers(run, project))
     return run
+
+
+def _forget(file: Path) -> None:
+    """The run of that configuration has ended."""
+    _here.own.pop(file, None)
+    if not _here.own:
+        put_back()
 
 
 def _joined(
