@@ -61,7 +61,7 @@ def lost_nodes(stage: Stage, *, trials: int, seed: int, at_once: int, lease: flo
     second = statuses(project, lease=lease)
     tell(f"{trials} lost nodes: {dict(Counter(first.values()))}, after the lease {dict(Counter(second.values()))}")
     runs = [one.noted().run_id for one in trainings]
-    _prism(project, "sync", lease=lease)
+    _sync(project, lease=lease)
     total = Tally(open_runs=sum(second[run] != "FAILED" for run in runs))
     for one in trainings:
         total += tally_prism(stage.client, seed=one.seed, noted=one.noted())
@@ -92,7 +92,7 @@ def stopped_nodes(stage: Stage, *, trials: int, seed: int, seconds: float, lease
     after = statuses(project, lease=lease)
     said = [dict(Counter(look.values())) for look in [*during, after]]
     tell(f"{trials} nodes stopped for {seconds:g} s, lease {lease:g} s: {said}")
-    _prism(project, "sync", lease=lease)
+    _sync(project, lease=lease)
     at_mlflow = [run.info.status for run in _mlflow_runs(stage, project)]
     stop = "FAILED" if seconds > lease else "LOST"
     wrong = sum(status != stop for status in during[-1].values())
@@ -149,6 +149,15 @@ def _prism(project: Path, *words: str, lease: float) -> subprocess.CompletedProc
     command = [sys.executable, "-m", "prism", "--project", str(project), *words]
     environment = {**clean_environment(), "PRISM_LEASE_SECONDS": str(lease)}
     return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
+
+
+def _sync(project: Path, *, lease: float) -> None:
+    """`prism sync` until it has delivered all: what was delivered by a node that is gone must wait for its lease."""
+    until = time.monotonic() + 2 * lease + 60
+    while (done := _prism(project, "sync", lease=lease)).returncode != 0 and time.monotonic() < until:
+        time.sleep(1)
+    if done.returncode != 0:
+        tell(f"prism sync ended with {done.returncode}: {done.stderr[-500:]}")
 
 
 def _mlflow_runs(stage: Stage, project: Path) -> list[Run]:
