@@ -45,6 +45,8 @@ class Plan:
     stall: float = STALL_SECONDS
     timeout: float = 3.0
     at_once: int = 2
+    environment: Mapping[str, str] = field(factory=dict)
+    """Variables of the trainings and of `prism sync`."""
     patience: float = 240.0
     """Seconds after which a training that has not ended counts as broken and is killed."""
 
@@ -79,9 +81,9 @@ def run_kind(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
             _begin_faults(line, plan, faults)
             trainings = _train_all(project, plan, line)
             if plan.way == "prism":
-                _sync(project, line)  # under fire: what it cannot do now is done below
+                _sync(project, plan, line)  # under fire: what it cannot do now is done below
         proxy.clear()
-        failed = _finish(project, line) if plan.way == "prism" else 0
+        failed = _finish(project, plan, line) if plan.way == "prism" else 0
         if plan.kind in ("stall", "mixed"):
             time.sleep(plan.stall)  # the stalled requests are carried out until then
         tally = _tally(stage.client, plan, trainings)
@@ -109,7 +111,7 @@ def _begin_faults(line: Line, plan: Plan, faults: ExitStack) -> None:
 
 def _train_all(project: Path, plan: Plan, line: Line) -> list[Training]:
     """All trainings, `at_once` at a time, each until its end or the end of our patience."""
-    environment = {} if plan.way == "prism" else {"MLFLOW_TRACKING_URI": line.uri}
+    environment = dict(plan.environment) if plan.way == "prism" else {"MLFLOW_TRACKING_URI": line.uri}
     trainings: list[Training] = []
     for begin in range(0, plan.trials, plan.at_once):
         batch = []
@@ -133,16 +135,16 @@ def content_of(seed: int) -> bytes:
     return random.Random(seed).randbytes(200_000)
 
 
-def _sync(project: Path, line: Line) -> int:
-    found = prism(project, "sync", before=line.before)
+def _sync(project: Path, plan: Plan, line: Line) -> int:
+    found = prism(project, "sync", environment=plan.environment, before=line.before)
     if found.returncode not in (0, 4):
         tell(f"prism sync ended with {found.returncode}: {found.stderr[-1000:]}")
     return found.returncode
 
 
-def _finish(project: Path, line: Line) -> int:
+def _finish(project: Path, plan: Plan, line: Line) -> int:
     """`prism sync` without faults; 1 when it does not come to an end within three calls."""
-    return 0 if any(_sync(project, line) == 0 for _ in range(3)) else 1
+    return 0 if any(_sync(project, plan, line) == 0 for _ in range(3)) else 1
 
 
 def _tally(client: MlflowClient, plan: Plan, trainings: Sequence[Training]) -> Tally:

@@ -109,13 +109,16 @@ def train(
 
 
 def prism(
-    project: Path, *words: str, seconds: float = 600, before: Sequence[str] = ()
+    project: Path,
+    *words: str,
+    seconds: float = 600,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    before: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run a `prism` command on a project and return what it said; `before` is as for `train`."""
     command = [*before, sys.executable, "-m", "prism", "--project", str(project), *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=seconds, check=False, env=clean_environment()
-    )
+    variables = {**clean_environment(), **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, env=variables)
 
 
 def clean_environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from campaigns.ledger import Tally, tally_prism
-from campaigns.project import Asked, Training, clean_environment, new_project, train
+from campaigns.project import Asked, Training, new_project, prism, train
 from campaigns.report import campaign_arguments, publish, tell
 from campaigns.stage import Stage, staged
 
@@ -146,9 +146,7 @@ def _until_ended(journal: Path) -> float:
 
 
 def _prism(project: Path, *words: str, lease: float) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "prism", "--project", str(project), *words]
-    environment = {**clean_environment(), "PRISM_LEASE_SECONDS": str(lease)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=environment)
+    return prism(project, *words, seconds=900, environment={"PRISM_LEASE_SECONDS": str(lease)})
 
 
 def _sync(project: Path, *, lease: float) -> None:

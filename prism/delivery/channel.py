@@ -11,6 +11,7 @@ from attrs import define, field
 from prism.delivery.loops import HANG_SECONDS, Loop
 from prism.delivery.outbox import Outbox
 from prism.errors import PrismError, Unanswered, Unreachable, WorkFailed, explain
+from prism.journal.looks import seconds_given
 from prism.journal.state import TERMINAL
 from prism.protocols import Record, Tracker
 
@@ -24,9 +25,15 @@ MOST_FAILURES = 3
 """Of records that are set aside: when so many fail again, the others wait for the next time."""
 LATE_SECONDS = 75.0
 """How long after it was asked a server may still make something: what stands before it gives up after 60."""
+LATE_VARIABLE = "PRISM_LATE_SECONDS"
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 SLOWEST = 1e6
 """Bytes a second that a file takes at worst, before a call counts as one that hangs."""
+
+
+def late_seconds() -> float:
+    """`LATE_SECONDS`, or what `PRISM_LATE_SECONDS` says. Raises `UsageError` when that is no number above 0."""
+    return seconds_given(LATE_VARIABLE, otherwise=LATE_SECONDS)
 
 
 @define
@@ -45,6 +52,7 @@ class Channel:
     settled: str = ""
     looks_again_at: float = 0.0
     remark: str = ""
+    _late: float = field(factory=late_seconds)
     _is_open: bool = False
     _closed: str = ""
     _size: int = BATCH_RECORDS
@@ -90,7 +98,7 @@ class Channel:
         self._problem = self.delivery.project.config.redact(error.message)
         said: dict[str, Any] = {"tracker": self.named.name, "problem": self._problem}
         if isinstance(error, Unanswered):
-            self.looks_again_at = time.monotonic() + LATE_SECONDS
+            self.looks_again_at = time.monotonic() + self._late
             said["unanswered"] = True
         self.delivery.say("tracker", said)
 
@@ -104,7 +112,7 @@ class Channel:
         known = self.delivery.live.state.trackers.get(self.named.name)
         self.outbox.begin(tracker.position(), held=known.held if known else {})
         if known and known.unanswered:  # whenever that was: clocks of two machines are not compared
-            self.looks_again_at = self.looks_again_at or time.monotonic() + LATE_SECONDS
+            self.looks_again_at = self.looks_again_at or time.monotonic() + self._late
         if known and self.delivery.seen[0] not in TERMINAL:
             self._closed = known.closed  # an end that another deliverer has told, and that is void now
         facts = {"run_id": found.id, "url": found.url}
@@ -215,7 +223,7 @@ class Channel:
         held = self.outbox.held
         whys = []
         if self.looks_again_at:
-            whys.append(f"it did not answer when it was asked to make something; in {LATE_SECONDS:.0f} s we look again")
+            whys.append(f"it did not answer when it was asked to make something; in {self._late:.0f} s we look again")
         if held:
             (file, seq), record = next(iter(held.items()))
             name = f" {record.data['name']!r}" if record.kind == "file" else ""

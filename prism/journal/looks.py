@@ -35,14 +35,19 @@ def lease_seconds() -> float:
 
     `PRISM_LEASE_SECONDS` changes it. Raises `UsageError` when that is no number above 0.
     """
-    text = os.environ.get(LEASE_VARIABLE, "")
+    return seconds_given(LEASE_VARIABLE, otherwise=LEASE_SECONDS)
+
+
+def seconds_given(variable: str, *, otherwise: float) -> float:
+    """A time that an environment variable may change. Raises `UsageError` when that is no number above 0."""
+    text = os.environ.get(variable, "")
     try:
-        lease = float(text or LEASE_SECONDS)
+        seconds = float(text or otherwise)
     except ValueError:
-        lease = 0.0
-    if not lease > 0:
-        raise UsageError(f"{LEASE_VARIABLE}={text!r} is no number of seconds above 0")
-    return lease
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"{variable}={text!r} is no number of seconds above 0")
+    return seconds
 
 
 @define

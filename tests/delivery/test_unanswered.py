@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-import prism.delivery.channel
+from prism.delivery.channel import Channel
 from prism.delivery.syncing import sync_run
 from prism.errors import Unanswered
 from prism.journal.directory import RunDirectory
@@ -77,7 +77,7 @@ def test_the_end_is_told_again_when_nothing_can_come_late_any_more(
     with pytest.raises(Unanswered):
         sync_run(directory)
     assert read_state(directory).trackers["slow"].pending == 3  # the metrics, the end, and what it may make late
-    monkeypatch.setattr(prism.delivery.channel, "LATE_SECONDS", 2.0)
+    monkeypatch.setenv("PRISM_LATE_SECONDS", "2")
     state = sync_run(directory)  # by another deliverer, which knows of it from the first one's journal
     assert (project.config.project / "closed").read_text() == "FINISHED FINISHED "
     assert (state.pending, state.trackers["slow"].problem) == (0, "")
@@ -89,15 +89,15 @@ def test_until_then_it_is_pending_and_said(project: Project, monkeypatch: pytest
     directory = ended_run(project)
     with pytest.raises(Unanswered):
         sync_run(directory)
-    monkeypatch.setattr(prism.delivery.channel, "LATE_SECONDS", 1.5)
+    monkeypatch.setenv("PRISM_LATE_SECONDS", "1.5")
     seen = []
-    say = prism.delivery.channel.Channel._say_position
+    say = Channel._say_position
 
-    def note(channel: prism.delivery.channel.Channel, **facts: str) -> None:
+    def note(channel: Channel, **facts: str) -> None:
         say(channel, **facts)
         state = read_state(directory).trackers["slow"]
         seen.append((state.pending > 0, "did not answer when it was asked to make something" in state.problem))
 
-    monkeypatch.setattr(prism.delivery.channel.Channel, "_say_position", note)
+    monkeypatch.setattr(Channel, "_say_position", note)
     sync_run(directory)
     assert seen and all(pending and said for pending, said in seen)
