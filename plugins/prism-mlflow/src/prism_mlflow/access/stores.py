@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow.store.model_registry.rest_store as registry_rest
@@ -13,7 +15,10 @@ from mlflow.exceptions import RestException
 from mlflow.protos.service_pb2 import LogBatch
 from mlflow.store.tracking.rest_store import RestStore
 
-from prism_mlflow.access.transport import Transport
+from prism_mlflow.access.transport import Transport, content_of
+
+_MCP = "/api/3.0/mlflow/mcp-servers"
+_SCORING = "/api/3.0/mlflow/scorers/online-config"
 
 
 class ServerStore(RestStore):
@@ -49,6 +54,28 @@ class ServerStore(RestStore):
         reply = response_proto or api.Response()
         return self._transport.call(endpoint or path, method=method, json_body=json_body, reply=reply)
 
+    # What follows MLflow sends by requests of its own, which it repeats for minutes
+
+    def _mcp_request(self, method: str, path: str, json: Any = None, params: Any = None) -> Any:
+        response = self._transport.request(method, f"{_MCP}{path}", json=json, params=params)
+        return response.json() if response.text else None
+
+    def upsert_online_scoring_config(
+        self, experiment_id: str, scorer_name: str, sample_rate: float, filter_string: str | None = None
+    ) -> Any:
+        given: dict[str, Any] = {"experiment_id": experiment_id, "name": scorer_name, "sample_rate": sample_rate}
+        if filter_string is not None:
+            given["filter_string"] = filter_string
+        response = self._transport.request("PUT", _SCORING, json=given)
+        return self._parse_online_scoring_config_from_response(response, _SCORING)
+
+    def get_online_scoring_configs(self, scorer_ids: list[str]) -> list[Any]:
+        if not scorer_ids:
+            return []
+        response = self._transport.request("GET", f"{_SCORING}s", params=[("scorer_ids", one) for one in scorer_ids])
+        found = [SimpleNamespace(json=partial(dict, config=one)) for one in content_of(response)["configs"]]
+        return [self._parse_online_scoring_config_from_response(one, _SCORING) for one in found]
+
 
 class ServerRegistryStore(registry_rest.RestStore):
     """The store for registered models."""
@@ -73,6 +100,11 @@ class ServerRegistryStore(registry_rest.RestStore):
                     raise
         path, method = ways[-1]
         return self._transport.call(path, method=method, json_body=json_body, reply=reply)
+
+    def _call_webhook_endpoint(self, api: Any, json_body: str | None = None, webhook_id: str | None = None) -> Any:
+        path, method = self._get_webhook_endpoint_from_method(api)  # type: ignore[no-untyped-call]
+        reply = self._get_response_from_method(api)  # type: ignore[no-untyped-call]
+        return self._transport.call(path.format(webhook_id=webhook_id), method=method, json_body=json_body, reply=reply)
 
 
 def _metric(metric: Metric) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib import import_module
 from types import TracebackType
 from typing import IO, Any
@@ -99,6 +100,25 @@ class Watch:
                     connected.shutdown(socket.SHUT_RDWR)
 
 
+_unanswered: ContextVar[list[Exception] | None] = ContextVar("unanswered", default=None)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Raise at the end what a request within the block failed with, where MLflow's own code has passed over it.
+
+    MLflow takes any failure of some requests for "there is no such thing".
+    """
+    failed: list[Exception] = []
+    token = _unanswered.set(failed)
+    try:
+        yield
+    finally:
+        _unanswered.reset(token)
+    if failed:
+        raise failed[0]
+
+
 @frozen
 class Transport:
     """The way to one MLflow server: `creds` gives its address and what it asks for, `timeout` is in seconds."""
@@ -122,10 +142,15 @@ class Transport:
 
     def request(self, method: str, endpoint: str, **given: Any) -> requests.Response:
         """One request and its whole reply, which was no refusal. `given` is as for `requests.request`."""
-        with self.stream(method, endpoint, **given) as response:
-            content = b"".join(response.iter_content(_REPLY_BLOCK))
-        response._content = content  # as it is after a request that was not streamed
-        raise_refusal(response, endpoint)
+        try:
+            with self.stream(method, endpoint, **given) as response:
+                content = b"".join(response.iter_content(_REPLY_BLOCK))
+            response._content = content  # as it is after a request that was not streamed
+            raise_refusal(response, endpoint)
+        except (requests.exceptions.RequestException, ForeignReplyError) as error:
+            if (failed := _unanswered.get()) is not None:
+                failed.append(error)
+            raise
         return response
 
     @contextmanager

@@ -20,7 +20,7 @@ from prism.errors import PrismError
 from prism.runs.handle import Run
 from prism_mlflow.access.bounded import Bounded
 from prism_mlflow.access.connection import Connection
-from prism_mlflow.access.transport import SERVER_SPEED, ForeignReplyError
+from prism_mlflow.access.transport import SERVER_SPEED, ForeignReplyError, answered
 from prism_mlflow.options import TrackerOptions
 
 REFUSING_SECONDS = 5.0
@@ -56,7 +56,12 @@ class Server:
 
         Raises what the store raises, and `MlflowException` when there is no answer in time.
         """
-        return self.wait(f"{method}()", lambda: getattr(self._store(kind), method)(*arguments, **named))
+
+        def call() -> Any:
+            with answered():
+                return getattr(self._store(kind), method)(*arguments, **named)
+
+        return self.wait(f"{method}()", call)
 
     def wait(self, doing: str, work: Callable[[], Any], *, size: int = 0) -> Any:
         """Do work that asks the server, for at most the time-out and what `size` bytes take."""
