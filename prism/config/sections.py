@@ -141,7 +141,7 @@ class CustomMetric:
 class ModelRepo:
     """`ml.model_repo`: the registered model that a successful run adds a version to."""
 
-    model_uri: str = field(default=OWN_MODEL, metadata=doc("Which model; the default is the run's own."))
+    model_uri: str = field(default=OWN_MODEL, metadata=doc("The run's own model; any other value does not act, and warns."))
     registered: bool = field(default=True, metadata=doc("Whether the model is registered when the run has succeeded."))
     name: Text = field(default="", metadata=doc("The registered model's name; empty: nothing is registered."))
     await_registration_for: Annotated[float, AtLeast(0)] = field(
@@ -181,7 +181,7 @@ class Ml:
     metrics: tuple[Any, ...] = field(
         default=(), metadata=doc("What sais-prism-sdk 0.1 calls `custom_metrics`. Does not act.")
     )
-    artifacts: tuple[str, ...] = field(default=(), metadata=doc("Paths that are logged when the run ends."))
+    artifacts: tuple[str, ...] = field(default=(), metadata=doc("Paths that rank 0 logs when the run has FINISHED."))
     model_repo: ModelRepo = field(
         default=ModelRepo(), metadata=doc("The registered model that a successful run adds a version to.")
     )

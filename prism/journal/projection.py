@@ -54,14 +54,15 @@ class Projection:
 
     Ranks above 0 stay in the journal, but for what was marked to be told: that is told under names that
     begin with `rank<r>/`. A point that another attempt has told under the same key and step is not told
-    again, and a parameter that an attempt changed is told as `resume.<attempt>.<key>`, because a
-    tracker's points and parameters cannot be taken back. `delivered` is what the tracker has already
+    again, and a parameter that has changed is told as `resume.<attempt>.<key>` from then on, also when it
+    has its first value again, because a tracker's points and parameters cannot be taken back. `delivered` is what the tracker has already
     (file → number of a record); it is set before the first record.
     """
 
     directory: RunDirectory
     delivered: Mapping[str, int] = field(factory=dict)
     _params: dict[str, Any] = field(factory=dict)
+    _changed: set[str] = field(factory=set)
     _told: ToldPoints | None = None
     _looked: bool = False
 
@@ -99,10 +100,9 @@ class Projection:
         name = parse_journal_name(record.file)
         told: dict[str, Any] = {}
         for key, value in _named(record.data["params"], name.rank or 0).items():
-            if self._params.setdefault(key, value) == value:
-                told[key] = value
-            else:
-                told[f"resume.{name.attempt}.{key}"] = value
+            if self._params.setdefault(key, value) != value:
+                self._changed.add(key)
+            told[f"resume.{name.attempt}.{key}" if key in self._changed else key] = value
         return attrs.evolve(record, data={"params": told})
 
     def _told_points(self, attempt: int) -> ToldPoints | None:

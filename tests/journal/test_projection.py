@@ -107,9 +107,13 @@ def test_what_a_rank_was_asked_for_is_told_under_its_name(directory: RunDirector
 def test_a_parameter_that_changed_gets_a_name_of_its_own(directory: RunDirectory) -> None:
     write(directory, "a1-rank0", ("params", {"params": {"lr": 0.1, "seed": 1}}))
     write(directory, "a2-rank0", ("params", {"params": {"lr": 0.2, "seed": 1, "new": "x"}}))
+    again = [("params", {"params": {"lr": 0.1, "seed": 1}}), ("params", {"params": {"seed": 2}})]
+    write(directory, "a3-rank0", *again)
     assert told(directory) == [
         {"params": {"lr": 0.1, "seed": 1}},
         {"params": {"resume.2.lr": 0.2, "seed": 1, "new": "x"}},
+        {"params": {"resume.3.lr": 0.1, "seed": 1}},
+        {"params": {"resume.3.seed": 2}},
     ]
 
 

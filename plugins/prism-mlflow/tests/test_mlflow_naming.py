@@ -90,7 +90,10 @@ def test_every_artifact_path_is_one_a_store_can_name(path: str) -> None:
 def test_a_cut_value_says_so() -> None:
     assert cut("x" * 10, limit=100, whole="params/a.txt") == "x" * 10
     short = cut("x" * 7000, limit=6000, whole="params/a.txt")
-    assert len(short) == 6000 and short.endswith("[cut: 7000 characters, all of them in params/a.txt]")
+    assert len(short) == 6000 and short.endswith(", all of them in params/a.txt]")
+    assert "[cut: 7000 characters, digest " in short and short != cut(
+        "x" * 6999 + "y", limit=6000, whole="params/a.txt"
+    )
 
 
 @STEADY

@@ -173,6 +173,45 @@ def test_long_values_are_cut_marked_and_kept_whole(run: TrackedRun, tmp_path: Pa
     assert Path(client.download_artifacts(opened.id, "tags/note.txt", str(tmp_path))).read_text() == tag
 
 
+def artifact(run: TrackedRun, mlflow_id: str, path: str, folder: Path) -> str:
+    return Path(client_of(run).download_artifacts(mlflow_id, path, str(folder))).read_text()
+
+
+def test_of_long_values_that_changed_each_is_whole_where_it_is_said_to_be(run: TrackedRun, tmp_path: Path) -> None:
+    first, second, third = ("p" * 500_000 + end for end in ("one", "two", "few"))  # of one length, cut to the same
+    tracker = MlflowTracker(PATIENT)
+    opened = tracker.open(run)
+    client = client_of(run)
+    client.log_param(opened.id, "theirs", "by someone else, after we opened the run")
+    tracker.deliver([of_kind("params", params={"long": first, "theirs": third})], {JOURNAL: 1})
+    tracker.deliver([of_kind("params", 2, params={"long": second})], {JOURNAL: 2})
+    data = client.get_run(opened.id).data
+    assert data.params["long"].endswith("in params/long.txt]") and data.params["theirs"].startswith("by someone else")
+    for name, value in (("long", second), ("theirs", third)):
+        assert data.tags[f"prism.changed.{name}"].endswith(f"in changed/{name}.txt]")
+        assert artifact(run, opened.id, f"changed/{name}.txt", tmp_path) == value
+    assert artifact(run, opened.id, "params/long.txt", tmp_path) == first
+    tracker.deliver([of_kind("params", 3, params={"long": first}), of_kind("params", 4, params={"long": third})], {})
+    assert artifact(run, opened.id, "changed/long.txt", tmp_path) == third
+    tracker.deliver([of_kind("params", 5, params={"long": first})], {JOURNAL: 5})  # the last word is the first again
+    assert artifact(run, opened.id, "changed/long.txt", tmp_path) == artifact(
+        run, opened.id, "params/long.txt", tmp_path
+    )
+
+
+def test_an_attempt_that_begins_while_its_run_is_delivered_brings_its_configuration(run: TrackedRun) -> None:
+    tracker, directory = MlflowTracker(PATIENT), run.ref.directory
+    opened = tracker.open(run)
+    client = client_of(run)
+    for attempt, tell in ((2, lambda: tracker.deliver([], {})), (3, lambda: tracker.close("RUNNING", 0))):
+        (directory / f"config-a{attempt}.yaml").write_text(f"ml: {{parameters: {{lr: {attempt}}}}}")
+        tell()
+        kept = [item.path for item in client.list_artifacts(opened.id)]
+        assert kept == [*(f"config-a{number}.yaml" for number in range(2, attempt + 1)), "config.yaml"]
+    tags = client.get_run(opened.id).data.tags
+    assert len([name for name in tags if name.startswith("prism.uploaded.config")]) == 3
+
+
 def test_thousands_of_parameters(embedded: Path, make_run: Make) -> None:
     run = make_run(embedded, "thousands", settings={"tracking_uri": None})
     params = {f"model.layer{n // 50}.option_{n}": n / 7 for n in range(5000)}

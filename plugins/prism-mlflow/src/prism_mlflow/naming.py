@@ -74,10 +74,13 @@ def text(value: object) -> str:
 
 
 def cut(value: str, *, limit: int, whole: str) -> str:
-    """A value too long for MLflow, marked as cut, saying that the file `whole` has all of it."""
+    """A value too long for MLflow, marked as cut, saying that `whole` has all of it.
+
+    The digest in the mark tells two long values apart that only differ in what is cut.
+    """
     if len(value) <= limit:
         return value
-    mark = f" … [cut: {len(value)} characters, all of them in {whole}]"
+    mark = f" … [cut: {len(value)} characters, digest {_digest(value)}, all of them in {whole}]"
     return value[: limit - len(mark)] + mark
 
 

@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 
 from prism.protocols import Record
-from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, noted_name, own_tag, stored_name, stored_path, stored_tag, text
+from prism_mlflow.naming import MAX_TAG, cut, noted_name, own_tag, stored_name, stored_path, stored_tag, text
 
 _DIGEST = 36  # characters that MLflow keeps of a dataset's digest
 
@@ -30,11 +30,13 @@ class File:
 class Projection:
     """What a delivery brings to MLflow, under MLflow's names.
 
+    `params` and `changed` are whole texts, in `changed` the last of those that came after the first of their name.
     `own` are the tracker's own tags, `texts` the artifacts that hold values which were cut.
     """
 
     metrics: list[Metric] = field(factory=list)
     params: dict[str, str] = field(factory=dict)
+    changed: dict[str, str] = field(factory=dict)
     tags: dict[str, str] = field(factory=dict)
     own: dict[str, str] = field(factory=dict)
     datasets: list[DatasetInput] = field(factory=list)
@@ -68,17 +70,14 @@ def _metrics(projection: Projection, record: Record) -> None:
 def _params(projection: Projection, record: Record) -> None:
     for given, value in record.data["params"].items():
         name = _named(projection, given, stored=stored_name(given))
-        if name not in projection.params:
-            projection.params[name] = _kept(projection, value, limit=MAX_PARAM, whole=_whole("params", name))
-        elif projection.params[name] != cut(text(value), limit=MAX_PARAM, whole=_whole("params", name)):
-            # the first value stays, as in MLflow
-            projection.own[own_tag("changed", name)] = cut(text(value), limit=MAX_TAG, whole="the run's journal")
+        if projection.params.setdefault(name, text(value)) != text(value):  # the first stays, as in MLflow
+            projection.changed[name] = text(value)
 
 
 def _tags(projection: Projection, record: Record) -> None:
     for given, value in record.data["tags"].items():
         name = _named(projection, given, stored=stored_tag(given))
-        projection.tags[name] = _kept(projection, value, limit=MAX_TAG, whole=_whole("tags", name))
+        projection.tags[name] = _kept(projection, value, limit=MAX_TAG, whole=whole_file("tags", name))
 
 
 def _dataset(projection: Projection, record: Record) -> None:
@@ -118,7 +117,7 @@ def _named(projection: Projection, given: str, *, stored: str) -> str:
     if stored != given:
         noted = noted_name(given)
         tag = own_tag("name", stored)
-        projection.own[tag] = _kept(projection, noted, limit=MAX_TAG, whole=_whole("names", stored))
+        projection.own[tag] = _kept(projection, noted, limit=MAX_TAG, whole=whole_file("names", stored))
     return stored
 
 
@@ -129,7 +128,7 @@ def _kept(projection: Projection, value: object, *, limit: int, whole: str) -> s
     return cut(given, limit=limit, whole=whole)
 
 
-def _whole(folder: str, name: str) -> str:
+def whole_file(folder: str, name: str) -> str:
     """The artifact that has the whole of a value which was cut."""
     return stored_path(f"{folder}/{name}.txt")
 

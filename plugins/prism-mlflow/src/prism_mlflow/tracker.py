@@ -12,10 +12,10 @@ from prism.errors import Unreachable
 from prism.protocols import Record, TrackedRun, TrackerRun
 from prism_mlflow.access.connection import Connection, is_gone
 from prism_mlflow.batches import MAX_METRICS, Batch, Entity, cut_batches
-from prism_mlflow.naming import MAX_TAG, cut, own_tag
+from prism_mlflow.naming import MAX_PARAM, MAX_TAG, cut, own_tag
 from prism_mlflow.options import TrackerOptions
 from prism_mlflow.positions import position_in, position_tags
-from prism_mlflow.projection import File, Projection, project
+from prism_mlflow.projection import File, Projection, project, whole_file
 from prism_mlflow.replay import CALLS, Replay, calls_in
 from prism_mlflow.runs import open_run, replacement, run_tags, run_url, settle
 from prism_mlflow.system import SystemMetrics
@@ -40,14 +40,17 @@ class MlflowTracker:
         self._delivered: dict[str, int] = {}
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
+        self._wholes: dict[str, str] = {}
+        self._configurations: set[str] = set()
         self._points = MAX_METRICS
         self._system: SystemMetrics | None = None
         self._replay: Replay | None = None
 
     def open(self, run: TrackedRun) -> TrackerRun:
-        """Find MLflow's run by the tag `prism.run_id`, or make it; upload the run's resolved configuration.
+        """Find MLflow's run by the tag `prism.run_id`, or make it; upload each attempt's resolved configuration.
 
-        A part of a run is never made, and brings no configuration. Raises `Unreachable`, and
+        That of an attempt that begins later comes with its first records. A part of a run is never made, and
+        brings no configuration. Raises `Unreachable`, and
         `EnvironmentUnfit` when experiment or run were deleted in MLflow.
         """
         connection = Connection.of(run.project, settings=run.settings, timeout=self._options.timeout)
@@ -56,9 +59,8 @@ class MlflowTracker:
         self._mlflow_id, self._experiment_id = found.info.run_id, found.info.experiment_id
         self._params, self._tags = dict(found.data.params), dict(found.data.tags)
         self._delivered = position_in(self._tags, part=run.part)
-        configuration = run.ref.directory / "config.yaml"
-        if configuration.is_file() and not run.part:
-            self._upload(File("config.yaml", configuration, sha256_of(configuration)), noted_from=0)
+        self._configurations.clear()
+        self._bring_configurations()
         return TrackerRun(id=self._mlflow_id, url=run_url(connection.location, found))
 
     def position(self) -> Mapping[str, int]:
@@ -78,7 +80,11 @@ class MlflowTracker:
 
     def _bring(self, records: Sequence[Record], position: Mapping[str, int]) -> None:
         projection = project(records)
-        for name, content in projection.texts.items():
+        self._bring_configurations()
+        self._wholes = projection.params
+        new = {name: value for name, value in projection.params.items() if name not in self._params}
+        projection.own.update(self._changed(projection))
+        for name, content in (projection.texts | _too_long("params", new, limit=MAX_PARAM)).items():
             put_text(self._opened, self._mlflow_id, content=content, name=name)
         for file in projection.files.values():
             projection.own.update(self._upload(file, noted_from=NOTED_SIZE))
@@ -98,6 +104,7 @@ class MlflowTracker:
         """
         if self._part:
             return
+        self._bring_configurations()
         with self._opened.reach(f"set the status {status}") as client:
             if status == "RUNNING":
                 client.update_run(self._mlflow_id, status=status)
@@ -125,6 +132,7 @@ class MlflowTracker:
         if any(theirs.get(file, 0) < number for file, number in self._delivered.items()):
             return False  # whoever opens it next begins where it is
         self._mlflow_id, self._params, self._tags = kept, dict(data.params), dict(data.tags)
+        self._configurations.clear()
         return True
 
     @property
@@ -153,18 +161,29 @@ class MlflowTracker:
     def _entities(self, projection: Projection, position: Mapping[str, int]) -> Iterator[Entity]:
         """Everything for `log_batch`, the position last."""
         known = self._params
-        yield from (Param(name, value) for name, value in projection.params.items() if name not in known)
+        given = projection.params.items()
+        yield from (Param(name, _param(name, value)) for name, value in given if name not in known)
         yield from projection.metrics
-        tags = projection.tags | projection.own | self._changed(projection.params) | self._nonfinite(projection)
+        tags = projection.tags | projection.own | self._nonfinite(projection)
         yield from run_tags({name: value for name, value in tags.items() if self._tags.get(name) != value})
         yield from run_tags(position_tags(position, part=self._part))
 
-    def _changed(self, params: Mapping[str, str]) -> dict[str, str]:
-        """Tags for parameters that MLflow already has with another value: it refuses the second."""
+    def _changed(self, projection: Projection) -> dict[str, str]:
+        """Tags for parameters of which MLflow has another value already, or had: it refuses the second."""
+        others = {
+            name: value
+            for name, value in projection.params.items()
+            if self._params.get(name) not in (None, _param(name, value)) or own_tag("changed", name) in self._tags
+        }
+        return self._noted(others | projection.changed)
+
+    def _noted(self, changed: Mapping[str, str]) -> dict[str, str]:
+        """Tags with these values of parameters; what is too long for one is brought there whole, as an artifact."""
+        for name, content in _too_long("changed", changed, limit=MAX_TAG).items():
+            put_text(self._opened, self._mlflow_id, content=content, name=name)
         return {
-            own_tag("changed", name): cut(value, limit=MAX_TAG, whole="config.yaml")
-            for name, value in params.items()
-            if self._params.get(name, value) != value
+            own_tag("changed", name): cut(value, limit=MAX_TAG, whole=whole_file("changed", name))
+            for name, value in changed.items()
         }
 
     def _nonfinite(self, projection: Projection) -> dict[str, str]:
@@ -197,12 +216,25 @@ class MlflowTracker:
                     raise
                 # someone else wrote a parameter since we opened the run: theirs stays, ours is told in a tag
                 self._params = dict(client.get_run(self._mlflow_id).data.params)
-                tags = run_tags(self._changed({param.key: param.value for param in batch.params}))
+                theirs = [
+                    param.key for param in batch.params if self._params.get(param.key, param.value) != param.value
+                ]
+                tags = run_tags(self._noted({name: self._wholes[name] for name in theirs}))
                 params = [param for param in batch.params if param.key not in self._params]
                 client.log_batch(self._mlflow_id, metrics=batch.metrics, params=params)
                 for tag in [*tags, *batch.tags]:
                     client.set_tag(self._mlflow_id, tag.key, tag.value)
                 batch.params = params
+
+    def _bring_configurations(self) -> None:
+        """Upload the configurations that are in the run directory and were not there at the last look."""
+        if self._part:
+            return
+        directory = self._tracked.ref.directory
+        for path in (directory / "config.yaml", *sorted(directory.glob("config-a*.yaml"))):
+            if path.name not in self._configurations and path.is_file():
+                self._upload(File(path.name, path, sha256_of(path)), noted_from=0)
+                self._configurations.add(path.name)
 
     def _upload(self, file: File, *, noted_from: int) -> dict[str, str]:
         """Upload unless noted as uploaded; the tags that say what became of it."""
@@ -218,3 +250,13 @@ class MlflowTracker:
             client.set_tag(self._mlflow_id, noted, file.sha256)
         self._tags[noted] = file.sha256
         return {}
+
+
+def _param(name: str, value: str) -> str:
+    """The parameter's value as MLflow takes it."""
+    return cut(value, limit=MAX_PARAM, whole=whole_file("params", name))
+
+
+def _too_long(folder: str, values: Mapping[str, str], *, limit: int) -> dict[str, str]:
+    """Artifact → content, for the values that are cut."""
+    return {whole_file(folder, name): value for name, value in values.items() if len(value) > limit}
