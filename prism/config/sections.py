@@ -141,7 +141,7 @@ class CustomMetric:
 class ModelRepo:
     """`ml.model_repo`: the registered model that a successful run adds a version to."""
 
-    model_uri: str = field(default=OWN_MODEL, metadata=doc("The run's own model; any other value does not act, and warns."))
+    model_uri: str = field(default=OWN_MODEL, metadata=doc("The run's own; any other value does not act, and warns."))
     registered: bool = field(default=True, metadata=doc("Whether the model is registered when the run has succeeded."))
     name: Text = field(default="", metadata=doc("The registered model's name; empty: nothing is registered."))
     await_registration_for: Annotated[float, AtLeast(0)] = field(

@@ -17,6 +17,7 @@ from typing import Any
 from attrs import define, field
 
 from prism.delivery.exits import MemoryKills, blame_memory, end_of, open_pidfd, wait_status
+from prism.errors import EnvironmentUnfit
 from prism.journal.directory import RunDirectory
 from prism.journal.ends import ProcessState, is_leaving
 from prism.journal.identity import ProcessIdentity
@@ -127,8 +128,11 @@ class Watch:
 
     def _write_end(self, file: str, end: Mapping[str, Any]) -> None:
         if self.journal is None:
+            try:
+                self.journal = open_journal(self.directory, f"node-{ProcessIdentity.mine().key()}", role="node")
+            except EnvironmentUnfit:  # a run that we may only read: we know it, and who looks next learns it himself
+                return
             self._has_made_journal = True
-            self.journal = open_journal(self.directory, f"node-{ProcessIdentity.mine().key()}", role="node")
         self.journal.write("end", {"of": file, **end})
         self.journal.sync()
 

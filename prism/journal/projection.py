@@ -55,8 +55,8 @@ class Projection:
     Ranks above 0 stay in the journal, but for what was marked to be told: that is told under names that
     begin with `rank<r>/`. A point that another attempt has told under the same key and step is not told
     again, and a parameter that has changed is told as `resume.<attempt>.<key>` from then on, also when it
-    has its first value again, because a tracker's points and parameters cannot be taken back. `delivered` is what the tracker has already
-    (file → number of a record); it is set before the first record.
+    has its first value again, because a tracker's points and parameters cannot be taken back. `delivered` is
+    what the tracker has already (file → number of a record); it is set before the first record.
     """
 
     directory: RunDirectory

@@ -120,12 +120,16 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
         sampled = Sampled(place.attempt, node_name(topology))
         start_node_process(place.directory, project, sampled=sampled)
     code = _run_child(plan, CapturedOutput(log))
-    code = _first_failure(place) or code
-    journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
-    journal.close()
-    state = read_state(place.directory)
-    if first == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
-        state = _await_delivery(place.directory, project)
+    try:
+        code = _first_failure(place) or code
+        _write_end(journal, code)
+        state = read_state(place.directory)
+        if first == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
+            state = _await_delivery(place.directory, project)
+    except OSError as error:  # a disk that has failed: the work's exit code stands
+        state = RunState(place.directory, status=_status_of(code), error=f"not recorded: {error.strerror}")
+    if journal.unrecorded:
+        state.status, state.error = _status_of(code), "not recorded: the journal could not be written"
     refused = code == 0 and state.model is not None and state.model["state"] == "refused"
     return Outcome(GateRefused.exit_code if refused else code, state)
 
@@ -186,6 +190,12 @@ def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:
         signal.signal(number, handler)
     output.finish()
     return 128 - code if code < 0 else code
+
+
+def _write_end(journal: JournalWriter, code: int) -> None:
+    """Say how the work has ended."""
+    journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
+    journal.close()
 
 
 def _first_failure(place: Place) -> int:

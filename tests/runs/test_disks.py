@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 
 pytestmark = pytest.mark.mount
 
@@ -26,6 +29,7 @@ def work(run):
     for step in range(1, 101):
         run.log_metrics({"loss": 1 / step}, step=step)
     fill(run.project / "ballast")
+    run.log_artifact(run.project / "ballast")
     for step in range(101, 301):
         run.log_metrics({"loss": 1 / step}, step=step)
     print("trained to the end", flush=True)
@@ -63,6 +67,41 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield make
     if place.is_mount():
         subprocess.run(["umount", "--lazy", place], timeout=20, check=True)
+
+
+@frozen
+class FailingDisk:
+    """A real disk at `place`, in a file, that fails when it is told to."""
+
+    place: Path
+
+    def become_read_only(self) -> None:
+        """As after an error that the file system has found, while files are open for writing."""
+        (device,) = [
+            line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if f" {self.place} " in line
+        ]
+        Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("of a test")
+
+    def break_down(self) -> None:
+        """As when the device is gone: errors for whatever is written, and for what is not in memory."""
+        descriptor = os.open(self.place, os.O_RDONLY)
+        fcntl.ioctl(descriptor, 0x8004587D, struct.pack("I", 2))  # EXT4_IOC_SHUTDOWN, without flushing
+        os.close(descriptor)
+
+
+@pytest.fixture
+def failing_disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    image, place = tmp_path / "image", tmp_path / "disk"
+    image.write_bytes(b"")
+    os.truncate(image, 16 << 20)
+    place.mkdir()
+    try:
+        subprocess.run(["mkfs.ext4", "-q", image], capture_output=True, timeout=20, check=True)
+        mount("-o", "loop,errors=remount-ro", image, place)
+    except FileNotFoundError as error:
+        pytest.skip(f"this machine has no {error.filename}")
+    yield FailingDisk(place)
+    subprocess.run(["umount", "--lazy", place], timeout=20, check=True)
 
 
 def fill(folder: Path, *, leaving: int) -> None:
@@ -123,7 +162,9 @@ def test_a_disk_that_fills_up_during_the_run(
     assert state.status == "FINISHED"
     points = len(project.records("metrics"))
     assert 100 <= points < 300 and state.metrics["loss"] == 1 / points  # without a hole before the disk was full
-    assert f"{300 - points} records with {300 - points} points could not be written to" in done.err
+    assert "warning: the artifact ballast could not be kept in" in done.err and not project.records("file")
+    # the warning about the file is the one record more
+    assert f"{301 - points} records with {300 - points} points could not be written to" in done.err
     assert any(f"{300 - points} points could not be written" in warning for warning in state.warnings)
     shown = project.prism("runs", "show", state.run_id)
     assert shown.code == 0 and "FINISHED" in shown.out
@@ -173,3 +214,49 @@ def test_a_read_only_disk(disk: Callable[[int], Path], new_project: Callable[...
     plain = project.python("-c", "import prism; prism.start_run()")
     assert plain.code == 1 and "Read-only file system" in plain.err
     assert project.prism("runs", "list").code == 0
+
+
+FAILING = """
+import pathlib, time
+def work(run):
+    outside = run.project.parent
+    for step in range(1, 101):
+        run.log_metrics({"loss": 1 / step}, step=step)
+    (outside / "begun").touch()
+    while not (outside / "failed").exists():
+        time.sleep(0.02)
+    for step in range(101, 301):
+        run.log_metrics({"loss": 1 / step, "accuracy": 0.5}, step=step)
+    run.log_artifact(outside / "figure.png")
+    run.log_text("so it was", name="note.txt")
+    run.log_params({"late": 1})
+    print("trained to the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("become_read_only", "Read-only file system"), ("break_down", "Input/output error")],
+)
+def test_a_disk_that_fails_during_the_run(
+    failing_disk: FailingDisk, new_project: Callable[..., Any], how: str, reason: str
+) -> None:
+    project, outside = new_project(failing_disk.place), failing_disk.place.parent
+    project.write("train.py", FAILING)
+    (outside / "figure.png").write_bytes(bytes(PAGE))
+    started = project.start_prism("run", "train.py:work")
+    project.until((outside / "begun").exists, within=60, what="the first points")
+    getattr(failing_disk, how)()
+    (outside / "failed").touch()
+    done = started.finish(within=60)
+    assert (done.code, "Traceback" in done.err) == (0, False), done.err
+    assert "trained to the end" in done.out and "FINISHED  (not recorded" in done.out
+    told = [line.partition(": ")[2] for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert all(reason in line for line in told if "could not be written" not in line)
+    cannot = [line for line in told if "a1-rank0.jsonl cannot be written" in line]
+    assert len(cannot) == 1 and "the run goes on" in cannot[0]
+    for name in ("figure.png", "note.txt"):
+        assert sum(f"the artifact {name} could not be kept" in line for line in told) == 1
+    assert sum("with 400 points could not be written to" in line for line in told) == 1
+    if how == "become_read_only":  # and what was said before is there
+        assert len(project.records("metrics")) == 100 and project.prism("runs", "list").code == 0
