@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -23,7 +24,7 @@ BATCH_RECORDS = 2000
 MOST_HELD = 100
 MOST_FAILURES = 3
 """Of records that are set aside: when so many fail again, the others wait for the next time."""
-LATE_SECONDS = 75.0
+LATE_SECONDS = 90.0
 """How long after it was asked a server may still make something: what stands before it gives up after 60."""
 LATE_VARIABLE = "PRISM_LATE_SECONDS"
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
@@ -42,6 +43,7 @@ class Channel:
 
     `settled` is the run's status up to which everything was told, "" before the first time. `looks_again_at`
     is when it will look whether what the tracker did not answer was done late, on the monotonic clock; 0 if never.
+    `is_making` is true during a call that may make something at the destination.
     """
 
     named: Named
@@ -51,6 +53,7 @@ class Channel:
     loop: Loop = field(init=False)
     settled: str = ""
     looks_again_at: float = 0.0
+    is_making: bool = False
     remark: str = ""
     _late: float = field(factory=late_seconds)
     _is_open: bool = False
@@ -96,11 +99,8 @@ class Channel:
     def report(self, error: PrismError) -> None:
         """Say what holds the tracker up; said again each time, so that who waits sees that it was tried."""
         self._problem = self.delivery.project.config.redact(error.message)
-        said: dict[str, Any] = {"tracker": self.named.name, "problem": self._problem}
-        if isinstance(error, Unanswered):
-            self.looks_again_at = time.monotonic() + self._late
-            said["unanswered"] = True
-        self.delivery.say("tracker", said)
+        self._note(error)
+        self.delivery.say("tracker", {"tracker": self.named.name, "problem": self._problem})
 
     def _opened(self) -> Tracker:
         if self._is_open and self.tracker is not None:
@@ -108,7 +108,8 @@ class Channel:
         tracker: Tracker = self.tracker or self.delivery.project.build("tracker", self.named)
         self.tracker = tracker
         self.delivery.check_claim()
-        found = tracker.open(self.delivery.tracked_run())
+        with self._making():
+            found = tracker.open(self.delivery.tracked_run())
         known = self.delivery.live.state.trackers.get(self.named.name)
         self.outbox.begin(tracker.position(), held=known.held if known else {})
         if known and known.unanswered:  # whenever that was: clocks of two machines are not compared
@@ -140,7 +141,8 @@ class Channel:
         self.delivery.check_claim()
         try:
             self.loop.sign(allowed=_allowed(batch))
-            tracker.deliver(batch, self.outbox.position_after(batch))
+            with self._making(batch):
+                tracker.deliver(batch, self.outbox.position_after(batch))
         except WorkFailed as error:  # final: the tracker objects to the content
             if len(batch) > 1:
                 self._size = max(1, len(batch) // 8)
@@ -158,6 +160,7 @@ class Channel:
 
     def _look_closer(self, tracker: Tracker, batch: Sequence[Record], error: BaseException) -> None:
         """After some tries see whether the tracker is away, or one record is what it does not take now."""
+        self._note(error)
         self._failures += 1
         if self._failures < self.delivery.tries:
             raise error
@@ -187,10 +190,12 @@ class Channel:
             self.delivery.check_claim()
             try:
                 self.loop.sign(allowed=_allowed((record,)))
-                tracker.deliver((record,), self.outbox.position)
+                with self._making((record,)):
+                    tracker.deliver((record,), self.outbox.position)
             except WorkFailed as error:
                 self._refuse(record, error)
             except (Exception, SystemExit) as error:  # the plugin boundary, as above
+                self._note(error)
                 self._reasons[key] = explain(error)
                 self.outbox.put_last(record)
                 failed.append(record.kind)
@@ -201,6 +206,21 @@ class Channel:
         self._retry_after = min(self._retry_after * 2, LAST_RETRY)
         if failed:
             self.report(Unreachable(self._standing()))
+
+    @contextmanager
+    def _making(self, batch: Sequence[Record] | None = None) -> Iterator[None]:
+        """For a call to the tracker that may make something: its opening, and each with records `call`."""
+        self.is_making = batch is None or any(record.kind == "call" for record in batch)
+        try:
+            yield
+        finally:
+            self.is_making = False
+
+    def _note(self, error: BaseException) -> None:
+        """Remember, and say, that something may be made late."""
+        if isinstance(error, Unanswered):
+            self.looks_again_at = time.monotonic() + self._late
+            self.delivery.say("tracker", {"tracker": self.named.name, "unanswered": True})
 
     def _refuse(self, record: Record, error: Exception) -> None:
         what = f"{self.named.name} refused {record.kind} record {record.file}:{record.seq}: {error}"

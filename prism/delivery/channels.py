@@ -138,6 +138,9 @@ class Delivery:
         for loop in self._loops():
             loop.nudge()
         with self._saying:
+            for channel in self.channels:
+                if channel.is_making:  # and nobody will hear whether it did
+                    self.journal.write("tracker", {"tracker": channel.named.name, "unanswered": True})
             self.journal.write("end", {"status": "FINISHED", "exit_code": 0, "error": ""})
             self.journal.close()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from prism.delivery.channel import Channel
+from prism.delivery.channels import Delivery
+from prism.delivery.claim import Claim
 from prism.delivery.syncing import sync_run
 from prism.errors import Unanswered
 from prism.journal.directory import RunDirectory
@@ -18,7 +21,7 @@ from prism.project import Project, open_project
 from prism.runs.beginning import begin_run, describe_run
 
 TRACKER = """
-import pathlib
+import time
 
 from prism.errors import Unanswered
 from prism.hookspecs import hookimpl
@@ -32,6 +35,8 @@ class Slow:
         asked = self.folder / "asked"
         if not asked.exists():
             asked.touch()
+            while (self.folder / "stalled").exists():
+                time.sleep(0.05)
             raise Unanswered("no answer in time")
         return TrackerRun(id="slow")
 
@@ -101,3 +106,21 @@ def test_until_then_it_is_pending_and_said(project: Project, monkeypatch: pytest
     monkeypatch.setattr(Channel, "_say_position", note)
     sync_run(directory)
     assert seen and all(pending and said for pending, said in seen)
+
+
+def test_a_deliverer_that_ends_while_it_is_asked_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that hands over to another process does."""
+    directory = ended_run(project)
+    (project.config.project / "stalled").touch()
+    journal = Claim(directory).take()
+    assert journal is not None
+    delivery = Delivery(directory, project, journal)
+    delivery.begin()
+    while not (project.config.project / "asked").exists():
+        time.sleep(0.05)
+    delivery.end()
+    (project.config.project / "stalled").unlink()
+    assert read_state(directory).trackers["slow"].unanswered
+    monkeypatch.setenv("PRISM_LATE_SECONDS", "1")
+    assert sync_run(directory).pending == 0
+    assert (project.config.project / "closed").read_text() == "FINISHED FINISHED "
