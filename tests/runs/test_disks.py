@@ -173,7 +173,8 @@ def test_room_that_comes_back_is_used(disk: Callable[[int], Path], new_project: 
         "train.py",
         FILLING.replace(
             "    print(",
-            "    run.log_artifact(run.project / 'ballast')\n    (run.project / 'ballast').unlink()\n    run.log_metrics({'after': 1.0})\n    print(",
+            "    run.log_artifact(run.project / 'ballast')\n    (run.project / 'ballast').unlink()\n"
+            "    run.log_metrics({'after': 1.0})\n    print(",
         ),
     )
     done = project.prism("run", "train.py:work", within=60)
