@@ -262,6 +262,16 @@ def memory_group(tmp_path: Path) -> Iterator[Path]:
     pytest.skip("no memory control group can be made here")
 
 
+def watch_die(process: ProcessIdentity) -> tuple[float, float]:
+    """When a process is dead, in seconds since the epoch, and how late this loop was at worst: the machine's load."""
+    late = 0.0
+    while process.is_alive():
+        began = time.time()
+        time.sleep(0.01)
+        late = max(late, time.time() - began - 0.01)
+    return time.time(), late
+
+
 def test_memory_that_ran_out_is_the_reason(project: Any, memory_group: Path) -> None:
     project.write(
         "train.py",
@@ -278,12 +288,19 @@ def test_memory_that_ran_out_is_the_reason(project: Any, memory_group: Path) -> 
         """,
     )
     enter = f"echo $$ > {memory_group}/cgroup.procs; exec {sys.executable} -m prism run train.py:work"
-    done = project.start(["sh", "-c", enter]).finish()
-    state = project.await_status("FAILED", within=10)
-    assert done.code == 137 and "memory had run out" in state.error, (done.err, state.error)
+    started = project.start(["sh", "-c", enter])
+    project.until(lambda: project.runs() and project.records("metrics"), within=60, what="the first point")
+    died, late = watch_die(worker_of(project))
+    done = started.finish()
+    state = project.state()
+    assert state.status == "FAILED" and done.code == 137 and "memory had run out" in state.error, (
+        done.err,
+        state.error,
+    )
     assert state.metrics == {"loss": 0.5}
     ended = next(record for record in project.records("end") if record.data.get("of") == "a1-rank0")
     assert ended.data["exit_code"] in (137, None)
+    assert ended.time / 1000 - died < 2 + 10 * late, (died, late)
 
 
 # ---------------------------------------------------------------- what is damaged
