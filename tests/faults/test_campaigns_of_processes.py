@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,9 @@ def test_processes_that_start_together_on_no_database(tmp_path: Path) -> None:
     assert tally.is_clean and tally.stored == 4 * 5 * 5, tally
     names = sorted(path.name for path in (tmp_path / "together").iterdir() if "mlflow" in path.name)
     assert names == ["mlflow.db"]  # nothing half made beside it
+    with closing(sqlite3.connect(tmp_path / "together" / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM experiments WHERE name = 'together'").fetchone() == (1,)
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_processes_that_write_together(tmp_path: Path) -> None:

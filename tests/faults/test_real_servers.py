@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from campaigns.servers import MlflowServer, Postgres, S3Store
+from campaigns.servers import MlflowServer, Postgres, S3Store, ServerProcess, free_port, listens
 
 mlflow = pytest.importorskip("mlflow")
+psutil = pytest.importorskip("psutil")
 
 
 def client_of(server: MlflowServer) -> mlflow.MlflowClient:
@@ -57,3 +60,20 @@ def test_mlflow_keeps_its_artifacts_in_s3(s3_mlflow_server: MlflowServer, s3_sto
     )
     with pytest.raises(Exception, match="SignatureDoesNotMatch"):
         stranger.list_objects_v2(Bucket=s3_store.bucket)
+
+
+def test_a_server_is_stopped_with_all_that_it_started(tmp_path: Path) -> None:
+    port = free_port()
+    serve = f"{sys.executable} -m http.server {port} --bind 127.0.0.1"
+    command = ["sh", "-c", f"sh -c 'sleep 300; true' & echo $! > child; exec {serve}"]  # sh -c: one with a child too
+    server = ServerProcess(command, folder=tmp_path, answers=lambda: listens(port))
+    server.start()
+    child = psutil.Process(int((tmp_path / "child").read_text()))
+    started = [child, *child.children(recursive=True)]
+    assert len(started) == 2
+    server.stop()
+    until = time.monotonic() + 20
+    while alive := [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.01)
+    assert not listens(port)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -20,46 +17,6 @@ from prism_mlflow.access.embedded import prepare
 from prism_mlflow.tracker import MlflowTracker
 
 Make = Callable[..., TrackedRun]
-
-WORKER = """
-import json, sys
-from pathlib import Path
-from prism.protocols import Record, RunRef, TrackedRun
-from prism_mlflow.tracker import MlflowTracker
-
-project, number = Path(sys.argv[1]), int(sys.argv[2])
-ref = RunRef(f"run-{number}", project / "runs" / str(number))
-run = TrackedRun(ref, project, "together", f"r{number}", 1_700_000_000_000)
-tracker = MlflowTracker()
-print(json.dumps(tracker.open(run).id), flush=True)
-records = [
-    Record("a1-rank0.jsonl", n, 1_700_000_000_000 + n, "metrics", {"step": n, "metrics": {"loss": n / 7}})
-    for n in range(1, 51)
-]
-tracker.deliver(records, {"a1-rank0.jsonl": 50})
-tracker.close("FINISHED", 1_700_000_009_000)
-"""
-
-
-@pytest.mark.timeout(400)
-def test_eight_processes_start_together_on_no_database(tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path), str(number)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for number in range(8)
-    ]  # fmt: skip
-    ended = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 8, "\n".join(error for _, error in ended)
-    ids = [json.loads(output) for output, _ in ended]
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        counts = dict(database.execute("SELECT run_uuid, count(*) FROM metrics GROUP BY run_uuid"))
-        assert counts == {run_id: 50 for run_id in ids}
-        assert database.execute("SELECT count(*) FROM experiments WHERE name = 'together'").fetchone() == (1,)
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert sorted(path.name for path in tmp_path.iterdir() if "mlflow" in path.name) == ["mlflow.db"]
 
 
 @pytest.mark.timeout(200)
