@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -122,21 +121,3 @@ def test_a_login_node_delivers_for_a_node_that_cannot(
     steps = int((project / "steps").read_text())
     assert sorted((point.step, point.value) for point in points) == [(i, 1.0 / (i + 1)) for i in range(steps)]
     assert stored.info.status == "FAILED"
-
-
-def test_a_server_that_never_answers_costs_seconds_and_not_the_exit_code(tmp_path: Path) -> None:
-    """The address takes connections and never says a word: the worst kind of absence."""
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen()
-        write_project(tmp_path, f"http://127.0.0.1:{deaf.getsockname()[1]}")
-        (tmp_path / "enough").touch()
-        process = start(tmp_path, "run", "train.py:train", where=[])
-        wait_for((tmp_path / "steps").exists)
-        began = time.monotonic()
-        assert process.wait(120) == 7
-        waited = time.monotonic() - began
-        print(f"{waited:.1f} s after the work's end")  # 9 s and the end of the process
-        assert waited < 30  # of which a busy machine takes its part
-    assert "pending    " in (tmp_path / "run.log").read_text()
-    assert read_state(only_run(tmp_path)).pending > 0
