@@ -11,13 +11,18 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
+from matplotlib.figure import Figure  # MLflow requires it
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from campaigns.proxy import FaultProxy
 from campaigns.servers import MlflowServer
+from prism.errors import Unreachable
 from prism.project import open_project
 from prism_mlflow.inside.addresses import journal_address
+from prism_mlflow.options import TrackerOptions
+from prism_mlflow.tracker import MlflowTracker
 
 
 def log_everything(folder: Path) -> None:
@@ -35,6 +40,7 @@ def log_everything(folder: Path) -> None:
     mlflow.log_artifact(str(folder / "out" / "table.csv"), "tables")
     mlflow.log_artifacts(str(folder / "out"), "all")
     mlflow.log_table({"question": ["q"], "answer": ["a"]}, "table.json")
+    mlflow.log_figure(Figure(figsize=(1, 1)), "figures/loss.png")
     mlflow.log_image(np.zeros((2, 2, 3), dtype=np.uint8), "image.png")
     mlflow.log_input(mlflow.data.from_numpy(np.zeros((2, 2)), name="zeros"), context="training")
 
@@ -54,7 +60,7 @@ def test_calls_never_wait_for_the_server(anywhere: Any, tmp_path: Path, request:
     assert told.data.tags["team"] == "drugs" and told.info.status == "RUNNING"
     assert [dataset.dataset.name for dataset in told.inputs.dataset_inputs] == ["zeros"]
     listed = {file.path for file in mlflow.artifacts.list_artifacts(run_id=run.run_id)}
-    assert listed == {"notes", "x.json", "tables", "all", "table.json", "image.png"}
+    assert listed == {"notes", "x.json", "tables", "all", "table.json", "image.png", "figures"}
     assert mlflow.artifacts.load_text(f"runs:/{run.run_id}/notes/hello.txt") == "hello"
     assert mlflow.artifacts.load_dict(f"{told.info.artifact_uri}/x.json") == {"x": [1, 2]}
     if "present" not in request.node.name:
@@ -77,6 +83,8 @@ def test_everything_is_delivered_once(enter: Any, mlflow_server: MlflowServer, t
     assert found.data.tags["team"] == "drugs"
     assert [one.dataset.name for one in found.inputs.dataset_inputs] == ["zeros"]
     assert {file.path for file in client.list_artifacts(mlflow_id, "all")} == {"all/table.csv"}
+    (figure,) = client.list_artifacts(mlflow_id, "figures")
+    assert (figure.path, figure.file_size > 100) == ("figures/loss.png", True)
     assert len(client.search_runs([found.info.experiment_id])) == 1
 
 
@@ -337,3 +345,36 @@ def test_a_run_begun_inside_another_goes_to_what_stood_there_before(tmp_path: Pa
     assert open_project(start=tmp_path, environ=inside).config.ml.tracking_uri is None
     inside["PRISM_OUTER_TRACKING_URI"] = "http://before.example:5000"
     assert open_project(start=tmp_path, environ=inside).config.ml.tracking_uri == "http://before.example:5000"
+
+
+def test_what_was_said_to_an_absent_server_is_delivered_once(
+    enter: Any, fault_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    fault_proxy.refuse()
+    inside = enter(fault_proxy.uri, timeout=1.5, auto_log="true")
+    log_everything(tmp_path)
+    mlflow.end_run()
+    name = f"m{os.urandom(4).hex()}"
+    model = make_models(tmp_path / "model", inside.run.run_id, name=name)
+    with mlflow.start_run(), mlflow.start_run(nested=True, run_name="child"):
+        mlflow.log_metric("loss", 0.25)
+    linear_model.LogisticRegression(C=0.5).fit(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 1, 0, 1]))
+    inside.leave()
+    with pytest.raises(Unreachable):
+        inside.bring(MlflowTracker(TrackerOptions(timeout=60)))
+    fault_proxy.accept()
+    client, mlflow_id = inside.deliver()
+    found = client.get_run(mlflow_id)
+    assert {name: found.data.metrics[name] for name in ("loss", "acc", "f1")} == {"loss": 0.5, "acc": 0.75, "f1": 0.8}
+    assert [len(client.get_metric_history(mlflow_id, name)) for name in ("loss", "f1", "training_score")] == [1, 1, 1]
+    assert (found.data.params["C"], found.data.params["optimizer"], found.data.params["lr"]) == ("0.5", "adam", "0.1")
+    assert {one.dataset.name for one in found.inputs.dataset_inputs} == {"zeros", "dataset"}
+    listed = {file.path for file in client.list_artifacts(mlflow_id)}
+    assert listed >= {"notes", "x.json", "tables", "all", "table.json", "image.png", "figures"}
+    (child, own) = sorted(client.search_runs([found.info.experiment_id]), key=lambda run: len(run.data.params))
+    assert (child.info.run_name, child.data.metrics, own.info.run_id) == ("child", {"loss": 0.25}, mlflow_id)
+    (there,) = client.search_logged_models([found.info.experiment_id])
+    assert there.tags["prism.model_id"] == model.model_id
+    (entry,) = client.search_model_versions(f"name = '{name}'")
+    assert client.get_model_version_by_alias(name, "champion").version == entry.version

@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from campaigns.proxy import FaultProxy
 from prism_mlflow.inside.addresses import journal_address
 from prism_mlflow.inside.autolog import disable_autologging
 
@@ -150,3 +151,20 @@ def test_points_are_not_doubled_where_lightning_has_mlflows_logger(enter: Any, f
     train_with_lightning("lightning.pytorch", tmp_path, logger=loggers.MLFlowLogger())
     assert [step for step, _ in points(inside, "train_loss")] == [0, 1, 2, 3]
     disable_autologging()
+
+
+def test_a_slow_server_costs_training_nothing(enter: Any, fault_proxy: FaultProxy, tmp_path: Path) -> None:
+    """Whose replies come a byte every 2 ms: none of these calls waits for one, since none is asked for."""
+    needs("transformers", "accelerate", "lightning")
+    fault_proxy.fault("drip", seconds=0.002)
+    inside = enter(fault_proxy.uri)
+    loggers: Any = importlib.import_module("lightning.pytorch.loggers")
+    train_with_transformers(tmp_path / "out")
+    train_with_lightning("lightning.pytorch", tmp_path, logger=loggers.MLFlowLogger())
+    with mlflow.start_run(nested=True):
+        mlflow.log_metric("of the script", 1.0)
+        mlflow.log_text("text", "a.txt")
+    assert not fault_proxy.paths
+    assert mlflow.search_experiments(max_results=1)  # slow, and an answer all the same
+    assert fault_proxy.counts["drip"] == 1
+    assert [step for step, _ in points(inside, "loss")] == [1, 2, 3, 4]

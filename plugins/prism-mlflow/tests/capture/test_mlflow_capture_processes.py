@@ -190,3 +190,38 @@ def test_entering_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
     command = [sys.executable, "-c", dedent(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_framework_that_mlflow_cannot_log_disturbs_nothing(tmp_path: Path) -> None:
+    """Of two that only look like them: MLflow cannot patch the one, and the other is half there when MLflow comes."""
+    pytest.importorskip("sklearn")
+    (tmp_path / "sais_foundation.yaml").write_text(
+        'foundation: {experiment_name: x}\nml: {tracking_uri: "http://127.0.0.1:9"}\n'
+    )
+    (tmp_path / "keras.py").write_text("__version__ = '3.0.0'\n")
+    (tmp_path / "lightgbm").mkdir()
+    lightgbm = """
+        from sklearn import model_selection
+        class Dataset:
+            def __init__(self, data): ...
+        def train(params, train_set): return "trained"
+        import lightgbm.sklearn
+        __version__ = "4.6.0"
+    """
+    (tmp_path / "lightgbm" / "__init__.py").write_text(dedent(lightgbm))
+    (tmp_path / "lightgbm" / "sklearn.py").write_text(
+        "from lightgbm import train\nclass LGBMModel:\n    def fit(self): ...\n"
+    )
+    script = """
+        import prism
+        run = prism.start_run()
+        import keras, lightgbm
+        print(hasattr(lightgbm.train, "__wrapped__"))
+        run.finish()
+    """
+    command = [sys.executable, "-c", dedent(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert "MLflow cannot log keras by itself" in done.stderr
+    (directory,) = list_runs(tmp_path)
+    assert read_state(directory).status == "FINISHED"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import logging
 import sys
 from collections.abc import Mapping
@@ -19,8 +20,7 @@ from attrs import define, field
 _logger = logging.getLogger(__name__)
 
 # models and checkpoints are kept by Prism, and by `mlflow.<flavor>.log_model` where the user calls it
-_OPTIONS: Mapping[str, Any] = MappingProxyType({"log_models": False, "silent": True})
-_CHECKPOINTING = ("pytorch", "tensorflow")
+_OPTIONS: Mapping[str, Any] = MappingProxyType({"log_models": False, "checkpoint": False, "silent": True})
 # transformers and others import parts of scikit-learn for themselves; whoever trains with it imports one of these
 _SKLEARN = (
     *("calibration", "cluster", "compose", "covariance", "cross_decomposition", "decomposition"),
@@ -32,9 +32,9 @@ _FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "sklearn": tuple(f"sklearn.{part}" for part in _SKLEARN),
         "pytorch": ("lightning", "lightning.pytorch", "pytorch_lightning"),
-        "tensorflow": ("keras",),
+        "keras": ("keras",),
         "lightgbm": ("lightgbm",),
-        "statsmodels": ("statsmodels.api",),
+        "statsmodels": ("statsmodels.api", "statsmodels.formula.api"),
         "xgboost": ("xgboost",),
     }
 )
@@ -49,23 +49,26 @@ class Autologging:
 
     def enable(self, flavor: str, module: Any) -> None:
         """Enable a flavor, now that `module` is imported, unless more of the framework is still on its way."""
-        library = module.__name__.partition(".")[0]
         in_use = any(name in sys.modules for name in _FRAMEWORKS[flavor])
-        if self.wanted and in_use and flavor not in self.enabled and not _is_coming(library, but=module):
+        if self.wanted and in_use and flavor not in self.enabled and not _is_coming(flavor, but=module):
             self.enabled.add(flavor)
-            options = {**_OPTIONS, "checkpoint": False} if flavor in _CHECKPOINTING else _OPTIONS
             try:
-                importlib.import_module(f"mlflow.{flavor}").autolog(**options)
+                _switch(flavor, _OPTIONS)
                 if flavor == "pytorch":
                     _leave_to_loggers()
             except Exception as error:  # MLflow's and the framework's code: an import must not fail because of it
+                self.enabled.discard(flavor)
                 _logger.warning("MLflow cannot log %s by itself: %s: %s", flavor, type(error).__name__, error)
 
     def disable(self) -> None:
         """Switch off what was switched on here."""
         self.wanted = False
         while self.enabled:
-            importlib.import_module(f"mlflow.{self.enabled.pop()}").autolog(disable=True, silent=True)
+            flavor = self.enabled.pop()
+            try:
+                _switch(flavor, {"disable": True, "silent": True})
+            except Exception as error:  # as above: the end of a run must not fail because of it
+                _logger.warning("MLflow goes on to log %s by itself: %s: %s", flavor, type(error).__name__, error)
 
 
 _here = Autologging()
@@ -83,6 +86,13 @@ def enable_autologging() -> None:
 def disable_autologging() -> None:
     """Undo `enable_autologging`."""
     _here.disable()
+
+
+def _switch(flavor: str, options: Mapping[str, Any]) -> None:
+    """Call a flavor's `autolog` with those of the options that it has."""
+    autolog = importlib.import_module(f"mlflow.{flavor}").autolog
+    known = inspect.signature(autolog).parameters
+    autolog(**{name: value for name, value in options.items() if name in known})
 
 
 def _leave_to_loggers() -> None:
@@ -108,12 +118,14 @@ def _watch_imports() -> None:
                 wrapt.register_post_import_hook(functools.partial(_here.enable, flavor), name)
 
 
-def _is_coming(library: str, *, but: Any) -> bool:
-    """Whether a module of the library, or of MLflow, is being imported just now: its own import ends with a hook too.
+def _is_coming(flavor: str, *, but: Any) -> bool:
+    """Whether a module of its library, or of MLflow, is being imported just now: its own import ends with a hook too.
 
-    MLflow imports all of scikit-learn to patch it, which must not happen in the middle of an import of it.
+    MLflow imports all of scikit-learn to patch it, which must not happen in the middle of an import of it; and some
+    libraries import scikit-learn, of which MLflow's part imports MLflow's for them, while they are not there yet.
     """
-    names = [name for name in sys.modules if name == library or name.startswith((f"{library}.", "mlflow."))]
+    coming = {"mlflow", *(name.partition(".")[0] for name in _FRAMEWORKS[flavor])}
+    names = [name for name in sys.modules if name != "mlflow" and name.partition(".")[0] in coming]
     found = (sys.modules.get(name) for name in names)
     return any(
         module is not but and getattr(getattr(module, "__spec__", None), "_initializing", False) for module in found
