@@ -44,7 +44,8 @@ class Follower:
 
     def torn_tails(self) -> list[Damage]:
         """The last lines that are not finished: of a file whose writer is gone, its end was lost."""
-        longer = (path for path, offset in self._offsets.items() if path.stat().st_size > offset)
+        there = ((path, offset) for path, offset in self._offsets.items() if path.is_file())  # not deleted since
+        longer = (path for path, offset in there if path.stat().st_size > offset)
         return [tail for path in longer if (tail := torn_tail(path)) is not None]
 
 

@@ -48,6 +48,7 @@ class RunState:
     processes: dict[str, ProcessState] = field(factory=dict)
     launchers: dict[str, ProcessState] = field(factory=dict)
     beginner: ProcessState | None = None
+    had_attempts: bool = False
     configuration: Mapping[str, Any] = field(factory=dict)
     deliverable: dict[str, Stretches] = field(factory=dict)
     began: dict[bool, dict[int, tuple[int, str]]] = field(factory=lambda: {True: {}, False: {}})
@@ -73,6 +74,15 @@ class RunState:
         """All processes that are known."""
         beginner = [self.beginner] if self.beginner else []
         return [*self.processes.values(), *self.launchers.values(), *beginner]
+
+    @property
+    def journal_is_gone(self) -> bool:
+        """Whether the files of the processes that the status follows from were deleted."""
+        files = [f"{file}.jsonl" for file in self.deciding() if file != BEGINNER]
+        if files:
+            missing = (file for file in files if f"journal/{file}" not in self.sizes)
+            return any(not (self.directory.journal / file).exists() for file in missing)
+        return self.had_attempts or not self.directory.journal.is_dir()
 
     @property
     def pending(self) -> int:
@@ -164,7 +174,8 @@ def read_state(directory: RunDirectory) -> RunState:
 def _begin_state(directory: RunDirectory) -> RunState:
     """A state before any record."""
     state = RunState(directory)
-    begun_by = read_summary(directory).get(BEGINNER)
+    summary = read_summary(directory)
+    begun_by, state.had_attempts = summary.get(BEGINNER), bool(summary.get("attempts"))
     with suppress(KeyError, TypeError, ValueError):  # a damaged cache: its journal says whose it is
         state.beginner = ProcessState(ProcessIdentity.load(begun_by)) if begun_by else None
     return state
@@ -174,6 +185,9 @@ def _settle(state: RunState, follower: Follower) -> None:
     """Work out the status, what is pending and what is damaged from what was folded in."""
     end = worst(state.deciding().values(), lease=lease_seconds())
     state.status, state.error, state.ended = end["status"], end.get("error") or "", end.get("time", 0)
+    if state.journal_is_gone:
+        state.status = state.status if state.deciding() else "FAILED"
+        state.error = f"its journal is gone from {state.directory.journal}: put the files back, or delete the run"
     if state.status == "FINISHED" and state.model and state.model["state"] == "intended":
         state.model["state"] = "pending"
     for tracker in state.trackers.values():

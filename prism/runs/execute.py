@@ -122,14 +122,15 @@ def execute(request: RunRequest, project: Project, *, begun: Callable[[RunDirect
     code = _run_child(plan, CapturedOutput(log))
     try:
         code = _first_failure(place) or code
-        _write_end(journal, code)
+        lost = _write_end(journal, code)
         state = read_state(place.directory)
-        if first == 0 or (mine.local_rank == 0 and state.part):  # a node's own folder may be gone when we are
+        waits = first == 0 or (mine.local_rank == 0 and state.part)  # a node's own folder may be gone when we are
+        if waits and not lost:
             state = _await_delivery(place.directory, project)
     except OSError as error:  # a disk that has failed: the work's exit code stands
-        state = RunState(place.directory, status=_status_of(code), error=f"not recorded: {error.strerror}")
-    if journal.unrecorded:
-        state.status, state.error = _status_of(code), "not recorded: the journal could not be written"
+        state, lost = RunState(place.directory), str(error.strerror)
+    if lost:
+        state.status, state.error = _status_of(code), f"not recorded: {lost}"
     refused = code == 0 and state.model is not None and state.model["state"] == "refused"
     return Outcome(GateRefused.exit_code if refused else code, state)
 
@@ -192,10 +193,13 @@ def _run_child(plan: LaunchPlan, output: CapturedOutput) -> int:
     return 128 - code if code < 0 else code
 
 
-def _write_end(journal: JournalWriter, code: int) -> None:
-    """Say how the work has ended."""
+def _write_end(journal: JournalWriter, code: int) -> str:
+    """Say how the work has ended; why nobody will read it, "" when it is there."""
     journal.write("end", {"status": _status_of(code), "exit_code": code, "error": f"exit code {code}" if code else ""})
     journal.close()
+    if journal.unrecorded:
+        return "the journal could not be written"
+    return "" if journal.path.exists() else f"the journal was deleted from {journal.path.parent}"
 
 
 def _first_failure(place: Place) -> int:

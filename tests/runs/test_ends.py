@@ -322,3 +322,30 @@ def test_what_is_no_journal_file_breaks_no_command(project: Any) -> None:
         done = project.prism(*command)
         assert done.code == 0, (command, done.err)
     assert json.loads(project.prism("runs", "reap", "--json").out) == []
+
+
+def test_a_run_whose_journal_was_deleted_says_so(project: Any) -> None:
+    project.write(
+        "train.py",
+        """
+        import shutil, time
+        def work(run):
+            while not list((run.directory / "journal").glob("node-*.jsonl")):
+                time.sleep(0.05)
+            time.sleep(0.5)
+            shutil.rmtree(run.directory / "journal")
+            time.sleep(1.5)
+        """,
+    )
+    done = project.prism("run", "train.py:work")
+    directory = project.run()
+    assert done.code == 0 and f"FINISHED  (not recorded: the journal was deleted from {directory.journal})" in done.out
+    assert done.err.count("cannot be written (it was deleted)") == 2  # of the work, and of the command
+    assert "Traceback" not in done.err + project.log()
+    for forgotten in ("nothing", "who made it"):
+        if forgotten == "who made it":
+            directory.summary.write_text('{"format": 1}')
+        (listed,) = json.loads(project.prism("runs", "list", "--json").out)
+        shown = project.prism("runs", "show", directory.run_id).out
+        assert listed["status"] == "FAILED" and f"its journal is gone from {directory.journal}: put the files" in shown
+    assert project.prism("sync").code == 0
