@@ -125,6 +125,19 @@ def test_parameters_with_the_text_that_is_known_are_no_second_ones(enter: Any, m
     assert said == [{"lr": 0.1, "epochs": 3}, {"batch": "8"}]
 
 
+def test_custom_metrics_are_computed_from_what_mlflow_is_told(
+    enter: Any, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRISM__ML__CUSTOM_METRICS", "[{name: perplexity, expression: exp(loss)}]")
+    inside = enter(f"http://127.0.0.1:{free_port}")
+    for step in (1, 2):
+        mlflow.log_metric("loss", 0.0, step=step)
+    mlflow.MlflowClient().log_batch(inside.run.run_id, [Metric("loss", 0.0, 1_700_000_000_000, 3)])
+    inside.run.finish()
+    said = [record.data for record in inside.journal("metrics") if "perplexity" in record.data["metrics"]]
+    assert [(data["step"], data["metrics"]["perplexity"]) for data in said] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+
+
 def test_one_launch_is_one_run(enter: Any, mlflow_server: MlflowServer, capsys: pytest.CaptureFixture[str]) -> None:
     inside = enter(mlflow_server.uri)
     own = inside.run.run_id
@@ -159,6 +172,21 @@ def test_an_experiment_set_late_does_not_disturb_the_end(enter: Any, mlflow_serv
     inside.run.finish()
     inside.leave()
     assert mlflow.active_run() is None
+
+
+def test_an_experiment_set_late_is_said_once(enter: Any, free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    inside = enter(f"http://127.0.0.1:{free_port}")
+    mlflow.log_metric("loss", 1.0)
+    mlflow.set_experiment("somewhere else")
+    for step in (1, 2):
+        mlflow.log_metric("loss", 0.5, step=step)
+        assert mlflow.get_run(inside.run.run_id).data.metrics["loss"] == 0.5
+    mlflow.end_run()
+    with mlflow.start_run() as active:
+        assert active.info.run_id == inside.run.run_id
+    said = "MLflow's experiment 'somewhere else' is not used"
+    assert len([one for one in inside.journal("warning") if said in one.data["message"]]) == 1
+    assert capsys.readouterr().err.count(said) == 1
 
 
 def test_nested_runs(enter: Any, mlflow_server: MlflowServer) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -51,6 +52,9 @@ SCRIPT = """
         return Path(f"/proc/{pid}/environ").read_bytes().decode()
 
     def main():
+        if (rank := os.environ.get("RANK", "0")) != "0":
+            Path(f"rank{rank}.txt").write_text(environment("self"))
+            return
         seen = {"worker": environment("self"), "variables": json.dumps(dict(os.environ))}
         mlflow.log_metric("of the worker", 1.0)
         child = textwrap.dedent(CHILD)
@@ -97,11 +101,15 @@ def test_all_processes_of_a_run_are_in_it_and_have_no_credentials(
         "TEST_MLFLOW_WORD": PASSWORD,
         "MLFLOW_TRACKING_URI": "http://x",
     }
-    command = [sys.executable, "-m", "prism", "run", "script.py"]
+    several = ["-n", "2"] if find_spec("torch") else []  # whose launcher stands between
+    command = [sys.executable, "-m", "prism", "run", *several, "script.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    ranks = [path.read_text() for path in tmp_path.glob("rank*.txt")]
+    assert len(ranks) == len(several) // 2
+    assert not [text for text in ranks if PASSWORD in text or "PRISM_RUN_ID" not in text]
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert set(seen) == {"worker", "variables", "subprocess", "fork", "beside"}
     assert {where for where, text in seen.items() if PASSWORD in text} == set()
