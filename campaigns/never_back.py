@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from campaigns.ledger import Tally, read_acknowledged, tally_prism
 from campaigns.project import LOOP, clean_environment, new_project, prism
@@ -36,7 +36,8 @@ ABSENCES = ("refuses", "silent")
 class Plan:
     """When the server goes away (`away_after`: a step, -1 before the job begins), how, and whether there is a model.
 
-    `within` is how many seconds after its work's end the job may end.
+    `within` is how many seconds after its work's end the job may end; `environment` has variables of the job and
+    of `prism sync`.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class Plan:
     away_after: int
     model: str
     within: float = END_SECONDS
+    environment: Mapping[str, str] = field(factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +78,7 @@ def run_trial(stage: Stage, plan: Plan) -> tuple[Tally, Mapping[str, Any]]:
             *_untold(project, plan),
         ]
         proxy.clear()
-        synced = prism(project, "sync")
+        synced = prism(project, "sync", environment=plan.environment)
         if synced.returncode:
             problems.append(f"prism sync ended with {synced.returncode}: {synced.stderr[-500:]}")
         if plan.model and (versions := len(stage.client.search_model_versions(f"name='{plan.model}'"))) != 1:
@@ -120,10 +122,9 @@ def _start_job(project: Path, plan: Plan) -> subprocess.Popen[bytes]:
         (project / "model" / "weights.bin").write_bytes(random.Random(plan.seed).randbytes(100_000))
         options += ["--model", "model"]
     command = [sys.executable, "-m", "prism", "--project", str(project), "run", "train.py", "--", *options]
+    variables = {**clean_environment(), **plan.environment}
     with (project / "job.log").open("wb") as log:
-        return subprocess.Popen(
-            command, cwd=project, env=clean_environment(), stdout=log, stderr=log, start_new_session=True
-        )
+        return subprocess.Popen(command, cwd=project, env=variables, stdout=log, stderr=log, start_new_session=True)
 
 
 def _watch(job: subprocess.Popen[bytes], acknowledged: Path, proxy: FaultProxy, plan: Plan) -> float:

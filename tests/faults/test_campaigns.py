@@ -25,6 +25,7 @@ from campaigns.table import figures, rows
 
 SEED = 11
 MEGABYTES = 32
+LATE = {"PRISM_LATE_SECONDS": "4"}  # longer than any stall here
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -35,8 +36,7 @@ def stage(tmp_path: Path, mlflow_server: MlflowServer) -> Stage:
 
 
 def test_all_kinds_of_faults_in_one_line(stage: Stage) -> None:
-    late = {"PRISM_LATE_SECONDS": "4"}  # longer than a stall
-    plan = faults.Plan("mixed", trials=2, seed=SEED, steps=80, share=0.5, stall=3.0, timeout=2.0, environment=late)
+    plan = faults.Plan("mixed", trials=2, seed=SEED, steps=80, share=0.5, stall=3.0, timeout=2.0, environment=LATE)
     tally, more = faults.run_kind(stage, plan)
     assert tally.is_clean, tally
     assert more["faults"] >= 4 and tally.acknowledged == tally.stored == 2 * 80 * 5
@@ -59,8 +59,8 @@ def test_an_outage_in_mid_run(stage: Stage) -> None:
 def test_a_server_that_never_comes_back(stage: Stage, seed: int, absence: str, code: int) -> None:
     plan = never_back.plan(seed, steps=20)
     assert (plan.absence, plan.exit_code, bool(plan.model)) == (absence, code, code == 0)
-    # 9 s of silence and the ends of two processes, which take longer on a busy machine
-    tally, _ = never_back.run_trial(stage, evolve(plan, within=15.0))
+    # 8.5 s of silence and the ends of two processes, which take longer on a busy machine
+    tally, _ = never_back.run_trial(stage, evolve(plan, within=15.0, environment=LATE))
     assert tally.is_clean, tally
 
 
