@@ -110,8 +110,8 @@ def test_figures_are_judged_and_told(capsys: pytest.CaptureFixture[str]) -> None
     good, bad, _ = map(json.loads, capsys.readouterr().out.splitlines())
     assert (good["missed"], bad["missed"]) == ([], missed)
     assert list(figures([good, bad])) == [
-        "| outage in mid-run of 1 s | Prism | log call, 99th percentile, ms | 0.9 | below 1 |",
-        "| outage in mid-run of 1 s | Prism | log call, 99th percentile, ms | 7.0 | below 1 (missed) |",
+        "| outage in mid-run of 1 s | log call, 99th percentile, ms | 0.9 | below 1 |",
+        "| outage in mid-run of 1 s | log call, 99th percentile, ms | 7.0 | below 1 (missed) |",
     ]
 
 
