@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,6 +14,11 @@ import pytest
 from campaigns import servers
 from campaigns.proxy import FaultProxy
 from campaigns.servers import MlflowServer, Postgres, S3Store
+
+
+def pytest_configure() -> None:
+    """Let the tests' processes hear a hang-up as any program does, also where the tests themselves run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -49,7 +49,8 @@ def test_mlflow_keeps_its_artifacts_in_s3(s3_mlflow_server: MlflowServer, s3_sto
         aws_access_key_id=s3_store.key,
         aws_secret_access_key=s3_store.secret,
     )
-    (found,) = there.list_objects_v2(Bucket=s3_store.bucket)["Contents"]
+    listed = there.list_objects_v2(Bucket=s3_store.bucket)["Contents"]
+    (found,) = [one for one in listed if run.info.run_id in one["Key"]]
     assert there.get_object(Bucket=s3_store.bucket, Key=found["Key"])["Body"].read() == content
     stranger = boto3.client(
         "s3",
