@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,29 @@ def open_project(
     off: Collection[str] = (),
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
+    option_type: Callable[[Plugins, str, str], type[Any] | None] = Plugins.option_type,
+    adapt: Callable[[Node], Node] = lambda tree: tree,
 ) -> Project:
     """Load the plugins and the configuration `file`, else `sais_foundation.yaml` from `start` upwards.
 
-    `folder` is the project's folder where that is not the file's. Raises `UsageError`
+    `folder` is the project's folder where that is not the file's; `option_type` says what a provider's options
+    are; `adapt` makes of what a file says what it says today, for files that are older. Raises `UsageError`
     (`ConfigurationError` with every problem in it) and, for a plugin that is named and cannot load,
     `EnvironmentUnfit`.
     """
     path = locate_config(file, start=start or Path.cwd()).absolute()
     plugins = Plugins.load(off=off, environ=environ)
-    read = plugins.load_config
+
+    def read(path: Path) -> Node:
+        return adapt(plugins.load_config(path))
+
     switched_off, local = peek_plugins(path, read=read, environ=environ, overrides=overrides, project=folder)
     plugins.switch_off(switched_off)
     plugins.add_local(local)
     config = load(
         path,
         read=read,
-        option_type=plugins.option_type,
+        option_type=partial(option_type, plugins),
         environ=_with_tracking_uri(environ, compose(path, read=read, environ=environ, overrides=overrides).node),
         overrides=overrides,
         project=folder,

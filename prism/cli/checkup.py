@@ -24,6 +24,7 @@ from prism.plugins import EXTRAS, PluginRecord
 from prism.version import VERSION
 
 if TYPE_CHECKING:
+    from prism.config import Problem
     from prism.project import Project
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -87,17 +88,22 @@ def look_at_plugins(records: Iterable[PluginRecord]) -> Iterator[Finding]:
             yield Finding("plugins", "failed", f"{one.name} ({one.origin}) cannot load: {one.error}", hint=hint)
 
 
-def look_at_layers(project: Project) -> Iterator[Finding]:
-    """What the configuration asks for and this environment lacks, with the line that installs it."""
+def look_at_layers(project: Project, named: Iterable[Problem]) -> Iterator[Finding]:
+    """What the configuration asks for and this environment lacks, with the line that installs it.
+
+    `named` is what was found while the configuration was read: providers that it names itself and that are not here.
+    """
     from prism.runs.preflight import absent_modules, lack_of, needed
 
     wanted = list(needed(project.config, target=""))
-    missing = []
+    said = {one.message for one in named}
+    missing = [Finding("layers", "failed", f"{one.message}, as {_place(one)} asks", hint=one.hint) for one in named]
     for kind, name in wanted:
         try:
             absent = absent_modules(project.plugins.find(kind, name))
         except PrismError as error:
-            missing.append(Finding("layers", "failed", error.message, hint=error.hint))
+            if error.message not in said:
+                missing.append(Finding("layers", "failed", error.message, hint=error.hint))
             continue
         if absent:
             extra = EXTRAS.get((kind, name))
@@ -165,6 +171,10 @@ def file_system_of(folder: Path, *, mounts: Path = MOUNTS) -> str | None:
         if target.is_relative_to(point) and len(point.parts) >= best[0]:  # a later mount hides an earlier one
             best = (len(point.parts), right.split()[0])
     return best[1]
+
+
+def _place(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}" if problem.line else f"the {problem.file}"
 
 
 def _torch_in_words(found: Mapping[str, Any]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,12 @@ from prism.cli import checkup
 from prism.cli.checkup import Finding
 from prism.cli.output import data, document
 from prism.cli.session import Session, pass_session
-from prism.errors import PrismError
+from prism.config import AnyOptions, ConfigurationError, Problem
+from prism.errors import EnvironmentUnfit, PrismError
+
+if TYPE_CHECKING:
+    from prism.plugins import Plugins
+    from prism.project import Project
 
 
 @click.command()
@@ -56,17 +62,37 @@ def examine(session: Session) -> Iterator[Finding]:
 def _examine_project(session: Session, file: Path, *, uri: str) -> Generator[Finding, None, str]:
     """The project's own findings; returns where its tracker is, "" when it has none."""
     try:
-        project = session.load_project(file)
+        project, named = _load_whatever_is_missing(session, file)
     except PrismError as error:
         yield Finding("project", "failed", error.message, hint=error.hint or "prism config check says all")
         yield from checkup.look_at_plugins(session.plugins.records)
         return uri
     yield Finding("project", "ok", f"{project.config.foundation.experiment_name} in {file.parent}")
     yield from checkup.look_at_plugins(project.plugins.records)
-    yield from checkup.look_at_layers(project)
+    yield from checkup.look_at_layers(project, named)
     ml = project.config.ml
     tracked = ml.enabled and any(tracker.name == "mlflow" for tracker in project.config.trackers)
     return (ml.tracking_uri or uri) if tracked else ""
+
+
+def _load_whatever_is_missing(session: Session, file: Path) -> tuple[Project, Sequence[Problem]]:
+    """The project also where plugins that its configuration names are not here, and what was said of those.
+
+    Raises as `Session.load_project` for all else that is wrong.
+    """
+    try:
+        return session.load_project(file), ()
+    except ConfigurationError as error:
+        if not all(problem.unfit for problem in error.problems):
+            raise
+        return session.load_project(file, option_type=_whatever_is_missing), error.problems
+
+
+def _whatever_is_missing(plugins: Plugins, kind: str, name: str) -> type[Any] | None:
+    try:
+        return plugins.option_type(kind, name)
+    except EnvironmentUnfit:
+        return AnyOptions
 
 
 def _show(finding: Finding) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +61,22 @@ class Session:
                 warn(f"the plugin {record.name!r} ({record.origin}) cannot load: {record.error}")
         return project
 
-    def load_project(self, file: Path | None = None, *, overrides: Sequence[str] = ()) -> Project:
+    def load_project(
+        self,
+        file: Path | None = None,
+        *,
+        overrides: Sequence[str] = (),
+        option_type: Callable[[Plugins, str, str], type[Any] | None] | None = None,
+    ) -> Project:
         """The project of `file`, or the one found from `start`, with its plugins and its configuration.
 
-        Raises as `prism.project.open_project`.
+        `option_type` and what is raised are those of `prism.project.open_project`.
         """
+        from prism.plugins import Plugins
         from prism.project import open_project
 
-        return open_project(file, overrides=overrides, off=self.off, start=self.start)
+        known = option_type or Plugins.option_type
+        return open_project(file, overrides=overrides, off=self.off, start=self.start, option_type=known)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prism.config.finding import find_config, locate_config
     from prism.config.layers import compose
     from prism.config.loading import load
+    from prism.config.named import AnyOptions
     from prism.config.parameters import Parameters
     from prism.config.peeking import peek_plugins
     from prism.config.problems import ConfigurationError, Problem, did_you_mean
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SECRET",
+    "AnyOptions",
     "Configuration",
     "ConfigurationError",
     "Launcher",
@@ -38,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "SECRET": "secrets",
+    "AnyOptions": "named",
     "Configuration": "configuration",
     "ConfigurationError": "problems",
     "Launcher": "sections",

@@ -124,7 +124,8 @@ def _named_files(extends: Node, path: Path, gathered: _Gathered) -> Iterator[tup
         return
     for node in entries:
         if isinstance(node.value, str):
-            yield path.parent / Path(node.value).expanduser(), node
+            found = path.parent / Path(node.value).expanduser()
+            yield found.resolve() if ".." in found.parts else found, node
         else:
             _report(gathered, node, "expected the name of a file", "quote it if it is one")
 

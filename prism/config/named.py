@@ -19,6 +19,12 @@ from prism.config.structuring import Hook, collect, structure
 from prism.errors import EnvironmentUnfit, UsageError
 
 OptionType = Callable[[str, str], type | None]
+
+
+class AnyOptions:
+    """Stands for the options class of a provider that is not here: its options are neither checked nor read."""
+
+
 # Values of a section that its provider's options take over when they declare the field and do not say otherwise.
 _INHERITED: Mapping[str, tuple[str, type, tuple[str, ...]]] = {
     "data_client": (DATA, UnifiedDataAccess, ("token", "cached")),
@@ -116,6 +122,8 @@ def _options(node: Node, entries: Mapping[str, Node], role: str, naming: Naming,
             return None  # nobody asked for it; whoever builds it says what is missing
         unfit = isinstance(error, EnvironmentUnfit)
         raise Mismatched(Mismatch(entries["name"], message=error.message, hint=error.hint, unfit=unfit)) from None
+    if options_class is AnyOptions:
+        return None
     if options_class is None:
         if given:
             hint = f"{name} takes no options"

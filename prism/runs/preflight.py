@@ -29,7 +29,14 @@ def check_before_run(project: Project, *, target: str) -> None:
 def absent_modules(provider: Provider) -> list[str]:
     """The modules that a provider needs and that are not installed here; nothing is imported."""
     modules = dict.fromkeys((provider.target.partition(":")[0].partition(".")[0], *provider.requires))
-    return [module for module in modules if module not in sys.modules and find_spec(module) is None]
+    return [module for module in modules if not _is_here(module)]
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except ModuleNotFoundError:  # what the module is in is not here either
+        return False
 
 
 def lack_of(kind: str, name: str, absent: Sequence[str]) -> str:
