@@ -93,7 +93,9 @@ def test_two_nodes_with_one_run_directory_have_their_figures_in_the_one_run(proj
     nodes = []
     for rank in (0, 1):
         launched = {"RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1}
-        environ = {"PRISM_RUN_ID": "20260101-000000-abcdef", **{name: str(value) for name, value in launched.items()}}
+        # the other machine ends with its command: what it was delivering is taken over after a lease
+        environ = {"PRISM_RUN_ID": "20260101-000000-abcdef", "PRISM_LEASE_SECONDS": "6"}
+        environ |= {name: str(value) for name, value in launched.items()}
         nodes.append(project.start([*(apart if rank else ()), sys.executable, "train.py"], **environ))
     assert [node.finish(within=120).code for node in nodes] == [0, 0]
     project.await_status("FINISHED", within=60)
