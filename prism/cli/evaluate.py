@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 from prism.cli.output import data as show
-from prism.cli.output import document, talk, warn
+from prism.cli.output import document
 from prism.cli.session import Session, pass_session
-from prism.errors import DataError, UsageError
+from prism.errors import UsageError
 from prism.evaluation.evaluate import rescore as score_again
+from prism.evaluation.publishing import check_free, publish_as
 from prism.evaluation.questions import Questions, read_questions
 from prism.evaluation.rescoring import read_kept
-from prism.evaluation.results import Evaluation, write_document
+from prism.evaluation.results import Evaluation
 from prism.evaluation.summary import summary_text
-from prism.protocols import DatasetVersion, Evaluator
+from prism.protocols import Evaluator
 
 if TYPE_CHECKING:
     from prism.project import Project
@@ -70,41 +70,31 @@ def evaluate(
     model, or a hub name. The scores go into the run that made the model, or into a new one.
     """
     if output_file is not None:
-        _check_free(output_file)
+        check_free(output_file)
     if rescore is not None:
         evaluation = _rescore(session, rescore, model=model, data=data, names=names, max_samples=max_samples)
         closing = f"Scored again from {rescore}"
     else:
         if model is None or data is None:
             raise UsageError("prism evaluate wants a MODEL and --data DATA", hint="or --rescore FILE of predictions")
-        overrides = [] if max_new_tokens is None else [f"evaluation.max_new_tokens={max_new_tokens}"]
-        project = session.open_project(overrides=overrides)
-        evaluation = _evaluate(project, model=model, data=data, names=names, max_samples=max_samples)
+        given = {"evaluation.max_samples": max_samples, "evaluation.max_new_tokens": max_new_tokens}
+        overrides = [f"{key}={value}" for key, value in given.items() if value is not None]
+        evaluation = _evaluate(session.open_project(overrides=overrides), model=model, data=data, names=names)
         closing = "Detailed results saved to {}"
     if output_file is not None:
-        write_document(output_file, evaluation)
-        evaluation = attrs.evolve(evaluation, samples_file=output_file)
+        evaluation = publish_as(output_file, evaluation)
         closing = "Detailed results saved to {}"
     _show(evaluation, form=form, closing=closing)
 
 
-def _evaluate(project: Project, *, model: str, data: str, names: Sequence[str], max_samples: int | None) -> Evaluation:
-    from prism.cli.model_folders import find_model
-    from prism.runs.evaluating import evaluate_model, make_judges
-    from prism.runs.later import deliver_now, say_later
+def _evaluate(project: Project, *, model: str, data: str, names: Sequence[str]) -> Evaluation:
+    from prism.runs.evaluating import make_judges
+    from prism.runs.evaluating_later import evaluate_found, find_questions
+    from prism.runs.model_folders import find_model
 
-    questions, version = _find_data(project, data)
+    asked = find_questions(data, project=project)
     found = find_model(model, project=project)
-    judges = make_judges(project, evaluators=names)
-    asked = questions.first(max_samples or project.config.evaluation.max_samples)
-    with say_later(project, found.run, name=f"evaluation of {model}") as run:
-        talk(f"run {run.run_id} in {run.directory}")
-        run.record_dataset(version, use="evaluation")
-        evaluation = evaluate_model(run, asked, model=found.path, name=found.name, judges=judges)
-    problem = deliver_now(run.directory, project=project)
-    if problem:
-        warn(f"{problem}; the scores are in the run, prism sync delivers them")
-    return evaluation
+    return evaluate_found(found, asked, project=project, judges=make_judges(project, evaluators=names))
 
 
 def _rescore(
@@ -142,31 +132,11 @@ def _evaluators(session: Session, project: Project | None, names: Sequence[str])
 
 
 def _read_data(project: Project | None, data: str) -> Questions:
-    return _find_data(project, data)[0] if project is not None else read_questions(Path(data))
+    if project is None:
+        return read_questions(Path(data))
+    from prism.runs.evaluating_later import find_questions
 
-
-def _find_data(project: Project, data: str) -> tuple[Questions, DatasetVersion]:
-    """The dataset of that name; else the file at that path, which is not a version anyone keeps."""
-    from prism.runs.datasets import find_dataset
-
-    path = Path(data).expanduser()
-    if not (data.startswith((".", "/", "~")) and path.exists()):
-        try:
-            found = find_dataset(project, data)
-            return read_questions(found.path, data=found.name, digest=found.digest), found.as_version()
-        except DataError:
-            if not path.is_file():
-                raise
-    questions = read_questions(path)
-    version = questions.digest.removeprefix("sha256:")[:12]
-    return questions, DatasetVersion(questions.data, version, path.resolve().as_uri(), questions.digest)
-
-
-def _check_free(output_file: Path) -> None:
-    if output_file.exists():
-        raise UsageError(f"{output_file} exists already", hint="name another file, or move it away")
-    if not output_file.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {output_file.absolute().parent} for --output-file")
+    return find_questions(data, project=project).questions
 
 
 def _show(evaluation: Evaluation, *, form: str, closing: str) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 
 from prism.cli.commands import LazyGroup
+from prism.cli.failures import exit_code_of, say_error, without_credentials
 from prism.cli.output import talk
 from prism.cli.session import Session
-from prism.errors import PrismError, Stopped
 from prism.version import VERSION
 
 
@@ -60,12 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show must not end the showing
             stream.reconfigure(errors="backslashreplace")
+    debug = _wants_debug(arguments)
+    show = _show_traceback if debug else _show_nothing
     try:
-        code = cli.main(arguments, prog_name="prism", standalone_mode=False)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except Stopped as error:
-        return 128 + error.signal_number
+        return exit_code_of(lambda: cli.main(arguments, prog_name="prism", standalone_mode=False), before=show)
     except click.Abort as error:
         interrupted = isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
         return 128 + signal.SIGINT if interrupted else 1
@@ -73,21 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except Exception as error:  # the outermost frame: a person gets a sentence, --debug the traceback
-        return _failed(error, debug=_wants_debug(arguments))
-    return code if isinstance(code, int) else 0
+        show(error)
+        say_error(f"{type(error).__name__}: {error}")
+        if not debug:
+            talk("  this is a fault of Prism or of a plugin; prism --debug … shows where")
+        return 1
 
 
-def _failed(error: Exception, *, debug: bool) -> int:
-    if debug:
-        import traceback
+def _show_traceback(error: Exception) -> None:
+    import traceback
 
-        talk(_without_credentials("".join(traceback.format_exception(error))).rstrip())
-    expected = isinstance(error, PrismError)
-    text = str(error) if expected else f"{type(error).__name__}: {error}"
-    talk(_without_credentials(f"error: {text}"))
-    if not expected and not debug:
-        talk("  this is a fault of Prism or of a plugin; prism --debug … shows where")
-    return error.exit_code if isinstance(error, PrismError) else 1
+    talk(without_credentials("".join(traceback.format_exception(error))).rstrip())
+
+
+def _show_nothing(error: Exception) -> None:
+    """Without --debug a person gets a sentence."""
 
 
 def _wants_debug(arguments: Sequence[str]) -> bool:
@@ -101,12 +99,6 @@ def _wants_debug(arguments: Sequence[str]) -> bool:
         elif not argument.startswith("-"):
             return False
     return False
-
-
-def _without_credentials(text: str) -> str:
-    from prism.config.secrets import mask_urls  # only where something is wrong already
-
-    return mask_urls(text)
 
 
 def _after_broken_pipe(error: BrokenPipeError) -> int:

@@ -39,7 +39,7 @@ class Evaluation:
 
     `figures` are the scores and what was measured, by the names of the summary; `metrics` the same as
     a run logs them, `eval/<set>/<name>`. `samples_file` is the path of `samples.jsonl`, or of the
-    document that was asked for.
+    document that was asked for. `metadata` is what a document says of model and dataset.
     """
 
     data: str
@@ -51,6 +51,7 @@ class Evaluation:
     signatures: Mapping[str, str]
     samples: Sequence[Sample]
     samples_file: Path
+    metadata: Mapping[str, str | None] = field(factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -76,14 +77,37 @@ def write_samples(file: Path, samples: Sequence[Sample]) -> None:
 
 
 def write_document(file: Path, evaluation: Evaluation) -> None:
-    """Everything in one JSON document: what `scores.json` says and the samples under "results"."""
+    """Everything in one new JSON document: what `scores.json` says, the metadata, and the samples under "results".
+
+    Raises `FileExistsError` when the file is there already, `EnvironmentUnfit` when it cannot be written.
+    """
+    metadata = {"metadata": dict(evaluation.metadata)} if evaluation.metadata else {}
     results = [sample.as_json() for sample in evaluation.samples]
-    write_file(file, json.dumps({**evaluation.as_json(), "results": results}, ensure_ascii=False, indent=2) + "\n")
+    document = {**evaluation.as_json(), **metadata, "results": results}
+    write_new_file(file, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_scores(file: Path, evaluation: Evaluation) -> None:
     """`scores.json`, whole or not at all; its presence says that the evaluation is complete."""
     write_file(file, json.dumps(evaluation.as_json(), ensure_ascii=False, indent=2) + "\n")
+
+
+def write_new_file(file: Path, text: str) -> None:
+    """`write_file` of a file that is not there yet: of two processes that write it, one gets `FileExistsError`.
+
+    The name is claimed first, since not every file system has hard links; the claim is empty for a moment.
+    """
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _unwritable(file, error) from error
+    try:
+        write_file(file, text)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def write_file(file: Path, text: str) -> None:
@@ -97,6 +121,8 @@ def write_file(file: Path, text: str) -> None:
         incoming.replace(file)
     except OSError as error:
         incoming.unlink(missing_ok=True)
-        raise EnvironmentUnfit(
-            f"{file} cannot be written: {error.strerror or error}", hint="make room first"
-        ) from error
+        raise _unwritable(file, error) from error
+
+
+def _unwritable(file: Path, error: OSError) -> EnvironmentUnfit:
+    return EnvironmentUnfit(f"{file} cannot be written: {error.strerror or error}", hint="make room first")

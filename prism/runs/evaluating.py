@@ -67,23 +67,28 @@ def evaluate_run(run: Run, questions: Sequence[Questions], *, project: Project) 
 
 def evaluate_model(run: Run, questions: Questions, *, model: Path, name: str, judges: Judges) -> Evaluation:
     """Let the model in the folder `model`, which reports call `name`, answer one set; log the scores to the run."""
-    with progress(f"evaluating {questions.name}", total=len(questions.records), unit="answer") as bar:
-        evaluation = evaluate_set(
-            questions,
-            model=model,
-            predictor=judges.predictor,
-            evaluators=judges.evaluators,
-            output=run.directory / "evaluation",
-            model_name=name,
-            settings=judges.settings,
-            progress=_Advance(bar),
-        )
+    evaluation = judge(questions, model=model, name=name, judges=judges, output=run.directory / "evaluation")
     samples = evaluation.samples_file.relative_to(run.directory).as_posix()
     run.log_evaluation(
         evaluation.data, metrics=evaluation.metrics, signatures=evaluation.signatures, samples_file=samples
     )
     run.log_artifact(evaluation.samples_file.parent, name=samples.rpartition("/")[0])
     return evaluation
+
+
+def judge(questions: Questions, *, model: Path, name: str, judges: Judges, output: Path) -> Evaluation:
+    """Let the model answer one set and score its answers, with a bar; everything is kept below the folder `output`."""
+    with progress(f"evaluating {questions.name}", total=len(questions.records), unit="answer") as bar:
+        return evaluate_set(
+            questions,
+            model=model,
+            predictor=judges.predictor,
+            evaluators=judges.evaluators,
+            output=output,
+            model_name=name,
+            settings=judges.settings,
+            progress=_Advance(bar),
+        )
 
 
 def make_judges(project: Project, *, evaluators: Sequence[str] = ()) -> Judges:

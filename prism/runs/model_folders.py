@@ -1,4 +1,4 @@
-"""Finds the folder of a model that was named on the command line: a folder, a run, a registered version, a hub name."""
+"""Finds the folder of a model that was named: a folder, a run, a registered version, a hub name; and who made it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prism.data.digest import digest_files, manifest_digest
 from prism.delivery.registration import open_registry
 from prism.errors import DataError, UsageError
 from prism.journal.directory import RunDirectory, find_run, list_runs
+from prism.journal.state import read_cached, read_state
 from prism.protocols import ModelRegistry, ModelVersion
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
 
 @frozen
 class ModelFolder:
-    """A model that is here: its folder (or hub name), what reports call it, and the run that made it."""
+    """A model that is here: its folder (or hub name), what reports call it, and who made it, where that is known."""
 
     path: Path
     name: str
     run: RunDirectory | None = None
+    registered: ModelVersion | None = None
 
 
 def find_model(text: str, *, project: Project) -> ModelFolder:
@@ -51,13 +53,28 @@ def find_model(text: str, *, project: Project) -> ModelFolder:
 
 
 def _in_folder(folder: Path, *, project: Project) -> ModelFolder:
-    """A folder of a run's own model belongs to that run."""
-    run = next((run for run in list_runs(project.config.project) if _holds(run, folder)), None)
-    return _of_run(run) if run is not None else ModelFolder(folder, f"{folder.resolve().name} {_digest(folder)}")
+    """A run's own folder, or one with the same files as the model of a run, belongs to that run."""
+    runs = list(list_runs(project.config.project))
+    run = next((run for run in runs if _holds(run, folder)), None)
+    if run is not None:
+        return _of_run(run)
+    digest = _digest(folder)
+    maker = next((run for run in runs if _model_digest(run) == digest), None)
+    return ModelFolder(folder, f"{maker.run_id if maker else folder.resolve().name} {digest}", maker)
 
 
 def _holds(run: RunDirectory, folder: Path) -> bool:
     return folder.resolve() in (run.model.resolve(), run.path.resolve())
+
+
+def _model_digest(run: RunDirectory) -> str:
+    """The digest of the model that a run has logged, "" where it has none or cannot be read."""
+    try:
+        summary = read_cached(run) or {"model": read_state(run).model}
+    except (UsageError, OSError):  # one that a newer Prism wrote, or that is being deleted: it is not ours to say
+        return ""
+    model = summary["model"]
+    return str(model["digest"]) if model else ""
 
 
 def _of_run(run: RunDirectory) -> ModelFolder:
@@ -73,7 +90,8 @@ def _registered(name: str, version: str, *, project: Project) -> ModelFolder:
     if not _is_whole(folder, found):
         shutil.rmtree(folder, ignore_errors=True)
         registry.fetch(found, folder)
-    return ModelFolder(folder, f"{name}@{found.version} {_digest(folder)}", _run_of(found, project=project))
+    run = _run_of(found, project=project)
+    return ModelFolder(folder, f"{name}@{found.version} {_digest(folder)}", run, registered=found)
 
 
 def _choose(versions: Sequence[ModelVersion], *, name: str, version: str, registry: ModelRegistry) -> ModelVersion:
@@ -110,4 +128,4 @@ def _digest(folder: Path) -> str:
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or text.count("/") > 1
+    return text.startswith((".", "/", "~")) or text.endswith("/") or text.count("/") > 1
