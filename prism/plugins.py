@@ -41,6 +41,7 @@ EXTRAS: Mapping[tuple[str, str], str] = {
     ("predictor", "generate"): "eval",
     ("data_client", "local"): "train",
     ("data_client", "cpfs"): "train",
+    ("data_client", "http"): "train",
     ("evaluator", "rouge"): "eval",
     ("evaluator", "bleu"): "eval",
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from prism.errors import PrismError, Stopped, explain
+from prism.errors import PrismError, Stopped, Unreachable, WorkFailed, explain
 from prism.runs.threads import ThreadFailed
 
 
@@ -22,6 +22,8 @@ def ending_of(error: BaseException | None) -> tuple[str, int]:
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         return ("FINISHED" if code == 0 else "FAILED"), code
+    if isinstance(error, Unreachable):  # 4 says that the environment must be mended first, here it can be run again
+        return "FAILED", WorkFailed.exit_code
     return "FAILED", getattr(error, "exit_code", 1)
 
 

@@ -42,7 +42,7 @@ class Cache:
         """
         if not version.files:
             raise DataError(f"{version.name}@{version.version} comes without its files, so it cannot be verified")
-        place = self._folder / version.digest.removeprefix("sha256:")
+        place = self._place(version)
         files = place / "files"
         problems = verify_files(files, version.files)
         if problems:
@@ -53,6 +53,38 @@ class Cache:
             self._publish(place, version)
         single = version.files[0].path if not version.uri.endswith("/") else ""
         return files / single
+
+    def whole(self, version: DatasetVersion) -> bool:
+        """Whether a whole, unchanged copy is here."""
+        return not verify_files(self._place(version) / "files", version.files)
+
+    def incoming(self) -> Path:
+        """Where one process may write one file, for `adopt`; what killed processes left there is removed."""
+        folder = self._folder / "incoming"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_stale(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        return folder / _unique()
+
+    def adopt(self, copy: Path, version: DatasetVersion) -> None:
+        """Take the file `copy` from `incoming`, checked by its writer, as the only file of `version`."""
+        place = self._place(version)
+        try:
+            (place / "files").mkdir(parents=True, exist_ok=True)
+            (place / "incoming").mkdir(exist_ok=True)
+            with copy.open("rb") as stream:
+                os.fsync(stream.fileno())
+            copy.chmod(0o444)
+            copy.replace(place / "files" / version.files[0].path)
+            _remove_foreign(place / "files", version)
+        except OSError as error:
+            raise unwritable(place, error) from error
+        self._publish(place, version)
+
+    def _place(self, version: DatasetVersion) -> Path:
+        return self._folder / version.digest.removeprefix("sha256:")
 
     def _fill(self, place: Path, version: DatasetVersion, *, source: Path) -> None:
         try:
@@ -66,7 +98,7 @@ class Cache:
                 _bring(file, original=source / file.path if folder else source, place=place)
             _remove_foreign(place / "files", version)
         except OSError as error:
-            raise _unwritable(place, error) from error
+            raise unwritable(place, error) from error
         left = verify_files(place / "files", version.files)
         if left:
             raise DataError(f"{place}: the cached copy does not stay as it was written: {'; '.join(left[:3])}")
@@ -87,7 +119,7 @@ class Cache:
             incoming.write_text(json.dumps(manifest))
             incoming.replace(place / "manifest.json")
         except OSError as error:
-            raise _unwritable(place, error) from error
+            raise unwritable(place, error) from error
 
 
 def _bring(file: DatasetFile, *, original: Path, place: Path) -> None:
@@ -160,8 +192,9 @@ def _unique() -> str:
     return f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _unwritable(place: Path, error: OSError) -> EnvironmentUnfit:
+def unwritable(place: Path, error: OSError) -> EnvironmentUnfit:
+    """What is said of a cache that does not take what it is given."""
     return EnvironmentUnfit(
         f"the cache {place} cannot be written: {error.strerror or error}",
-        hint="choose another folder: unified_data_access.client: {name: cpfs, cache: …}, or cached: false",
+        hint="choose another folder, unified_data_access.client: {…, cache: …}; or, for mounted data, cached: false",
     )

@@ -1,4 +1,4 @@
-"""Registration: the data clients `local` and `cpfs`."""
+"""Registration: the data clients `local`, `cpfs` and `http`."""
 
 from __future__ import annotations
 
@@ -20,5 +20,11 @@ def prism_data_clients() -> list[Provider]:
             target="prism_data.cpfs:CpfsClient",
             options="prism_data.options:CpfsOptions",
             summary="datasets on a mounted parallel file system, copied once into a local cache",
+        ),
+        Provider(
+            "http",
+            target="prism_data.http:HttpClient",
+            options="prism_data.options:HttpOptions",
+            summary="datasets that a catalogue on a server knows, mounted here or downloaded into a local cache",
         ),
     ]
