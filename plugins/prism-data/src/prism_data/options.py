@@ -36,7 +36,7 @@ def _check_url(_: Any, attribute: Attribute[str], value: str) -> None:
     # The message never repeats the value: it may hold a password.
     try:
         parts = urlsplit(value)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.fragment
     except ValueError:
         sound = False
     if not sound:

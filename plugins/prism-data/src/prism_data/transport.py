@@ -30,6 +30,7 @@ PAUSES = (1.0, 3.0, 9.0)
 _LONGEST_PAUSE = 60.0
 _REDIRECTS = 10
 _LATER = {408, 425, 429}
+_AUTHORITIES = "a PEM file of an institute's own authority is named by unified_data_access.client: {…, ca_bundle: …}"
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -94,23 +95,30 @@ class Transport:
 
     def _get(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         timeout = self._options.timeout
-        # An `auth` of our own also keeps the library from sending what ~/.netrc has for that host.
-        return requests.get(
-            url,
-            headers=dict(headers),
-            auth=self._identify,
-            timeout=(timeout, timeout),
-            verify=self._authorities(),
-            allow_redirects=False,
-            stream=True,
-        )
+        try:
+            # An `auth` of our own also keeps the library from sending what ~/.netrc has for that host.
+            return requests.get(
+                url,
+                headers=dict(headers),
+                auth=self._identify,
+                timeout=(timeout, timeout),
+                verify=self._authorities(),
+                allow_redirects=False,
+                stream=True,
+            )
+        except requests.RequestException:
+            raise
+        except ValueError:
+            raise DataError(f"{self.shown(url)} is no address, or redirects to what is none") from None
+        except OSError as error:
+            raise EnvironmentUnfit(f"the authorities to trust cannot be read: {error}", hint=_AUTHORITIES) from None
 
     def _authorities(self) -> str | bool:
         bundle = self._options.ca_bundle
         if bundle is None:
             return True
         if not bundle.exists():
-            raise EnvironmentUnfit(f"the ca_bundle {bundle} is not there", hint="name a PEM file of this machine")
+            raise EnvironmentUnfit(f"the ca_bundle {bundle} is not there", hint=_AUTHORITIES)
         return str(bundle)
 
     def _identify(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -171,7 +179,7 @@ class Transport:
             reason = getattr(root, "verify_message", "") or getattr(root, "reason", "") or type(root).__name__
             return EnvironmentUnfit(
                 f"{place}: no connection that can be trusted: {reason}",
-                hint="an institute's own authority is named by unified_data_access.client: {…, ca_bundle: ca.pem}",
+                hint=_AUTHORITIES,
             )
         if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
             reason = getattr(root, "strerror", None) or type(root).__name__
