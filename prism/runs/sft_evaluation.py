@@ -21,6 +21,7 @@ from prism.runs.model_folders import ModelFolder, find_model
 from prism.stderr import tell
 
 _EVALUATORS = ("rouge", "bleu")
+_CONFIGS = ("config.json", "adapter_config.json")
 _SFT = {"framework": "pytorch", "task_type": "language-model"}
 
 
@@ -35,9 +36,9 @@ def evaluate_sft_model(
     """Let a model answer the records of `file`, score its answers with ROUGE and BLEU, and write the results.
 
     `model` is a folder, or what else `prism evaluate` takes. Metrics and tags go to the run that made the
-    model, or to a new one. Without a `sais_foundation.yaml` here or above there is no run, and the results are
-    in their file alone: `output_file`, else the next `artifacts/evaluation_results/sft_evaluation_results_v…json`
-    of the project (or of this folder). What is not given is as the configuration's `evaluation` says: all
+    model, or to a new one. Without a `sais_foundation.yaml` here or above, nor above the model, there is no run,
+    and the results are in their file alone: `output_file`, else the next
+    `artifacts/evaluation_results/sft_evaluation_results_v…json` of the project (or of this folder). What is not given is as the configuration's `evaluation` says: all
     samples, 200 new tokens. Returns the evaluation with that file as its `samples_file`. Raises `UsageError`
     and `DataError` before any work, `WorkFailed`, `EnvironmentUnfit`.
     """
@@ -46,7 +47,7 @@ def evaluate_sft_model(
     if output_file is not None:
         check_free(output_file)
     here = Path.cwd()
-    config = find_config(here)
+    config = find_config(here) or find_config(Path(model).expanduser())
     project = open_project(config, overrides=overrides) if config else _without_file(here, overrides)
     asked = questions_in(file)
     found = find_model(model, project=project)
@@ -63,9 +64,7 @@ def evaluate_sft_model(
 
 def _check_model(found: ModelFolder) -> None:
     """A folder that is no model is refused before a run is begun for it; weights of an adapter are a model."""
-    if found.path.is_dir() and not any(
-        (found.path / name).is_file() for name in ("config.json", "adapter_config.json")
-    ):
+    if found.path.is_dir() and not any((found.path / name).is_file() for name in _CONFIGS):
         raise UsageError(f"{found.path} has no config.json, it is no model folder", hint="save_pretrained writes one")
 
 
@@ -76,7 +75,9 @@ def _evaluate(found: ModelFolder, asked: Asked, *, project: Project) -> Evaluati
 
 def _evaluate_alone(found: ModelFolder, asked: Asked, *, project: Project) -> Evaluation:
     """Without a run: nobody has said where one would be tracked."""
-    tell("there is no sais_foundation.yaml here: the scores go to the file of results, to no run and no tracker\n")
+    tell(
+        "there is no sais_foundation.yaml here or above: the scores go to the file of results, to no run and no tracker\n"
+    )
     judges = make_judges(project, evaluators=_EVALUATORS)
     questions = asked.questions.first(project.config.evaluation.max_samples)
     with TemporaryDirectory(prefix="prism-evaluation-") as folder:

@@ -113,12 +113,13 @@ def test_a_folder_is_evaluated_in_a_new_run(project: Path, capsys: pytest.Captur
     assert "===== QUESTION 2 =====" in (run.evaluation / "qa_eval" / "questions.txt").read_text()
 
 
-@pytest.mark.parametrize("how", ["id", "prefix", "model folder", "run folder"])
+@pytest.mark.parametrize("how", ["id", "prefix", "model folder", "run folder", "same files elsewhere"])
 def test_scores_land_in_the_run_that_made_the_model(
     project: Path, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_with_model(project)
     named = {"id": run.run_id, "prefix": run.run_id[:-1], "model folder": str(run.model), "run folder": str(run.path)}
+    named["same files elsewhere"] = "./model"  # what the run has logged, and copied
     found = as_json(capsys, named[how], "--data", "qa_eval.jsonl")
     assert list(found) == ["metrics", "signatures", "samples_file"]
     assert set(found["signatures"]) == {"rouge", "bleu", "length"} and "tok:latin" in found["signatures"]["rouge"]
@@ -164,6 +165,7 @@ def test_a_document_is_written_and_never_over_another(project: Path, capsys: pyt
     assert out.endswith("Detailed results saved to results.json\n")
     written = json.loads((project / "results.json").read_text())
     assert written["results"][1]["prediction"] == ANSWER and written["scores"]["words"] == 5.0
+    assert written["metadata"]["evaluation_dataset_digest"] == written["digest"]
     _, err = evaluate(capsys, *words, code=2)
     assert "results.json exists already" in err
     assert len(list(list_runs(project))) == 1
