@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -120,6 +121,25 @@ def test_not_to_http_from_https(
     assert len(plain.seen) == 2 and TOKEN not in repr(plain.seen)
 
 
+@pytest.mark.parametrize(
+    ("url", "given"),
+    [
+        ("https://h.org/other?x=1", True),
+        ("https://H.ORG:443/", True),
+        ("http://h.org/", False),
+        ("http://h.org:443/", False),
+        ("https://h.org:444/", False),
+        ("https://sub.h.org/", False),
+        ("https://h.org.evil.net/", False),
+        ("https://evil.net/https://h.org/", False),
+    ],
+)
+def test_what_is_the_same_origin(url: str, given: bool) -> None:
+    sender = transport.Transport(HttpOptions(url="https://h.org/api", token=TOKEN))
+    request = requests.Request("GET", url, auth=sender._identify).prepare()
+    assert (request.headers.get("auth_token") == TOKEN) == given
+
+
 def test_redirects_that_lead_nowhere(new_site: MakeSite, client_of: Callable[..., HttpClient]) -> None:
     site = new_site()
     site.serve("/api", site.answer(status=302, Location="/api"))
@@ -164,9 +184,11 @@ def test_no_message_has_the_token(new_site: MakeSite, client_of: Callable[..., H
             client_of(site).resolve("qa")
         said.append(f"{caught.value} {caught.value!r}")
     site.serve(f"/dl/{TOKEN}/f.jsonl", site.answer(RECORDS[:5], length=100))
-    with pytest.raises(Unreachable) as lost:
-        client_of(site).resolve("qa")
-    said.append("".join(traceback.format_exception(lost.value)))  # as a run's log has it
+    site.list_datasets(("qa", signed), ("away", signed.replace(str(site.port), "9")))
+    for name in ("qa", "away"):
+        with pytest.raises(Unreachable) as lost:
+            client_of(site).resolve(name)
+        said.append("".join(traceback.format_exception(lost.value)))  # as a run's log has it
     site.serve(f"/dl/{TOKEN}/f.jsonl", RECORDS)
     version = client_of(site).resolve("qa")
     kept = "".join(path.read_text() for path in (tmp_path / "cache").rglob("*.json"))
