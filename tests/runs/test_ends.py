@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from prism.delivery.exits import blame_memory, end_of, open_pidfd, wait_status
+from prism.errors import EnvironmentUnfit, Unreachable
 from prism.journal.identity import ProcessIdentity
+from prism.runs.ending import ending_of
 
 WATCHED = """
 import os, pathlib, signal, sys, threading, time
@@ -349,3 +351,8 @@ def test_a_run_whose_journal_was_deleted_says_so(project: Any) -> None:
         shown = project.prism("runs", "show", directory.run_id).out
         assert listed["status"] == "FAILED" and f"its journal is gone from {directory.journal}: put the files" in shown
     assert project.prism("sync").code == 0
+
+
+def test_a_server_out_of_reach_is_no_unfit_environment() -> None:
+    assert ending_of(Unreachable("the data server is away")) == ("FAILED", 1)
+    assert ending_of(EnvironmentUnfit("no disk space")) == ("FAILED", 4)
