@@ -38,9 +38,10 @@ def evaluate_sft_model(
     `model` is a folder, or what else `prism evaluate` takes. Metrics and tags go to the run that made the
     model, or to a new one. Without a `sais_foundation.yaml` here or above, nor above the model, there is no run,
     and the results are in their file alone: `output_file`, else the next
-    `artifacts/evaluation_results/sft_evaluation_results_v…json` of the project (or of this folder). What is not given is as the configuration's `evaluation` says: all
-    samples, 200 new tokens. Returns the evaluation with that file as its `samples_file`. Raises `UsageError`
-    and `DataError` before any work, `WorkFailed`, `EnvironmentUnfit`.
+    `artifacts/evaluation_results/sft_evaluation_results_v…json` of the project (or of this folder). What is not
+    given is as the configuration's `evaluation` says: all samples, 200 new tokens. Returns the evaluation with
+    that file as its `samples_file`. Raises `UsageError` and `DataError` before any work, `WorkFailed`,
+    `EnvironmentUnfit`.
     """
     given = {"evaluation.max_samples": max_samples, "evaluation.max_new_tokens": max_new_tokens}
     overrides = as_overrides({key: value for key, value in given.items() if value is not None})
@@ -76,7 +77,8 @@ def _evaluate(found: ModelFolder, asked: Asked, *, project: Project) -> Evaluati
 def _evaluate_alone(found: ModelFolder, asked: Asked, *, project: Project) -> Evaluation:
     """Without a run: nobody has said where one would be tracked."""
     tell(
-        "there is no sais_foundation.yaml here or above: the scores go to the file of results, to no run and no tracker\n"
+        "there is no sais_foundation.yaml here or above: the scores go to the file of results alone, "
+        "to no run and no tracker\n"
     )
     judges = make_judges(project, evaluators=_EVALUATORS)
     questions = asked.questions.first(project.config.evaluation.max_samples)
