@@ -16,7 +16,6 @@ from prism.evaluation.results import Evaluation
 from prism.project import Project, as_overrides, open_project
 from prism.runs.evaluating import judge, make_judges
 from prism.runs.evaluating_later import Asked, describe, evaluate_found, questions_in
-from prism.runs.model_facts import facts_of
 from prism.runs.model_folders import ModelFolder, find_model
 from prism.stderr import tell
 
@@ -57,7 +56,7 @@ def evaluate_sft_model(
     evaluation = _evaluate(found, asked, project=project) if config else _evaluate_alone(found, asked, project=project)
     if output_file is not None:
         return publish_as(output_file, evaluation)
-    version = facts_of(found, project=project).version
+    version = str(evaluation.metadata["model_version"])
     published = publish(evaluation, folder=folder, version=version, day=datetime.now().date())
     inside = published.samples_file.is_relative_to(here)
     return attrs.evolve(published, samples_file=published.samples_file.relative_to(here)) if inside else published

@@ -147,6 +147,17 @@ def test_a_model_that_no_run_has_made_gets_a_run(project: Path, evaluate: Evalua
     assert document["metadata"]["model_version_from"] == "configuration"
 
 
+def test_the_project_above_the_model_is_its_project_where_none_is_here(
+    project: Path, tmp_path: Path, evaluate: Evaluating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_that_made_the_model(project)
+    monkeypatch.chdir(tmp_path)
+    words = ("--model_path", "here/fine_tuned_model", "--evaluation_file", "here/evaluation_dataset.jsonl")
+    document = evaluate.document(*words, "--max_samples", "1")
+    assert document["metadata"]["run_id"] == run.run_id and document["metadata"]["model_version"] == "1.2.3"
+    assert len(list((project / "artifacts" / "evaluation_results").iterdir())) == 1
+
+
 def test_a_second_file_that_day_gets_a_number(project: Path, evaluate: Evaluating) -> None:
     for _ in range(3):
         evaluate("--max_samples", "1")
