@@ -117,7 +117,7 @@ class RunState:
             "metrics": {name: number(value) for name, value in self.metrics.items()},
             "tags": self.tags,
             "datasets": self.datasets,
-            "checkpoints": [one for one in self.checkpoints if (self.directory.checkpoints / one["folder"]).is_dir()],
+            "checkpoints": [one for one in self.checkpoints if (self.directory.checkpoints / one["folder"]).exists()],
             "evaluations": self.evaluations,
             "model": self.model,
             "trackers": {

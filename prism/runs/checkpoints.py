@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from attrs import asdict, frozen
 
@@ -91,6 +92,16 @@ def latest_checkpoint(folder: Path, *, report: Callable[[str], None]) -> Checkpo
             return checkpoint
         report(f"checkpoint {checkpoint.folder.name} is damaged and passed over: {'; '.join(problems)}")
     return None
+
+
+def foreign_checkpoint(path: Path) -> dict[str, Any]:
+    """What is recorded of a checkpoint that is not Prism's own: where it is, its digest and its bytes."""
+    files = digest_files(path)
+    return {
+        "folder": str(path.absolute()),
+        "digest": manifest_digest(files),
+        "size": sum(file.size for file in files),
+    }
 
 
 def _publish(target: Path, *, step: int, attempt: int) -> None:

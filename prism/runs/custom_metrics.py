@@ -7,14 +7,20 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
 from prism.config.expressions import Expression, Metric, Number, Operation, Series, parse_expression, parts
 from prism.config.sections import CustomMetric
+from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.records import number, parse_number
-from prism.runs.series import RUNNING, Points, Running, earlier_than
+from prism.runs.series import RUNNING, Points, Running, earlier_than, read_series
+
+if TYPE_CHECKING:
+    from prism.runs.handle import Run
 
 Compute = Callable[[], float]
 History = Callable[[Sequence[str]], Mapping[str, Points]]
@@ -179,3 +185,12 @@ def _applied(operation: Operation, operands: Sequence[Compute]) -> Compute:
         first, second = operands
         return lambda: function(first(), second())
     return lambda: function(*(operand() for operand in operands))
+
+
+def custom_metrics_of(run: Run, directory: RunDirectory) -> CustomMetrics | None:
+    """What computes `ml.custom_metrics` of this process's points; None where nothing is to be computed."""
+    wanted = run.config.ml.custom_metrics
+    if not any(one.expression for one in wanted):
+        return None
+    rank = parse_journal_name(run.journal_file).rank or 0
+    return CustomMetrics(wanted, run.warn, partial(read_series, directory, rank=rank, before=run.attempt))

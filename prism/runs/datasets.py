@@ -13,7 +13,7 @@ from attrs import asdict, frozen
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import DataError
 from prism.journal.directory import write_whole
-from prism.protocols import DatasetFile, DatasetVersion
+from prism.protocols import DataClient, DatasetFile, DatasetVersion
 
 if TYPE_CHECKING:
     from prism.project import Project
@@ -37,15 +37,15 @@ class Dataset:
         return DatasetVersion(self.name, self.version, self.uri, self.digest, self.files)
 
 
-def find_dataset(project: Project, name: str) -> Dataset:
-    """Resolve and fetch `name` through the data client that the configuration names.
+def find_dataset(project: Project, name: str, *, client: DataClient | None = None) -> Dataset:
+    """Resolve and fetch `name` through `client`, else through the one that the configuration names.
 
     With `unified_data_access.enabled: false` a name is a path, relative to the project.
     """
     access = project.config.unified_data_access
     if not access.enabled:
         return _as_path(name, project.config.project)
-    client = project.build("data_client", access.client)
+    client = client or project.build("data_client", access.client)
     version = client.resolve(name)
     path = client.fetch(version)
     return Dataset(version.name, version.version, version.digest, version.uri, Path(path), version.files)

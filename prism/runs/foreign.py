@@ -45,12 +45,14 @@ def join_foreign_launch(
     *,
     topology: Topology | None = None,
     resume: RunDirectory | None = None,
+    ordinal: int = 1,
 ) -> Place | None:
     """The run of the launch that this process is one of several of; None if it is alone.
 
     Whoever comes first begins it, or the next attempt of `resume`, for all. `topology` is where the launch
     runs; not needed in a worker, whose environment says it. An elastic restart of the workers is the next
-    attempt of the same run.
+    attempt of the same run. Code that begins several runs, in the same order on all ranks, counts them by
+    `ordinal`.
     """
     if topology is None and "LOCAL_RANK" in environ:
         topology = detect(environ, processes=None)
@@ -58,13 +60,17 @@ def join_foreign_launch(
         return None
     _check_identity(environ, nodes=topology.nodes)
     named, restarts = environ.get("PRISM_RUN_ID", ""), int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+    further = f"-{ordinal}" if ordinal > 1 else ""
+    named = named and named + further
     rank = first_rank(topology, environ)
     if resume is not None and named == resume.run_id:  # the id of the run is no new name for this launch
         settle = partial(_resumed, project, resume, rank=rank)
         place = _claimed(project, f"{named}-{_launcher_key()}", settle=settle)
         return Place(place.directory, place.attempt + restarts)
     place = _claimed(
-        project, named or _launcher_key(), settle=partial(_begun, project, named or new_run_id(), resume=resume)
+        project,
+        named or _launcher_key() + further,
+        settle=partial(_begun, project, named or new_run_id(), resume=resume),
     )
     place = Place(place.directory, place.attempt + restarts)
     if named:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,16 +16,21 @@ from prism.errors import Stopped, UsageError
 from prism.journal.directory import RunDirectory, parse_journal_name
 from prism.journal.kinds import clash, misfit
 from prism.journal.records import JournalWriter, number
-from prism.protocols import DatasetVersion, Ranks
-from prism.runs.checkpoints import latest_checkpoint, prune_checkpoints, published_checkpoints, write_checkpoint
-from prism.runs.custom_metrics import CustomMetrics
+from prism.protocols import DataClient, DatasetVersion, Ranks
+from prism.runs.checkpoints import (
+    foreign_checkpoint,
+    latest_checkpoint,
+    prune_checkpoints,
+    published_checkpoints,
+    write_checkpoint,
+)
+from prism.runs.closing import conclude
+from prism.runs.custom_metrics import custom_metrics_of
 from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
-from prism.runs.files import KeptFiles, log_folder, matching_files
+from prism.runs.files import KeptFiles, log_folder
 from prism.runs.models import keep_model, registration_intent
 from prism.runs.ranks import Alone
-from prism.runs.scored_metrics import score_series
-from prism.runs.series import read_series
 from prism.runs.signals import StopRequest
 from prism.runs.threads import watch_threads
 from prism.runs.values import artifact_name, flatten, whole_step
@@ -36,6 +39,7 @@ from prism.stderr import tell
 if TYPE_CHECKING:
     from prism.config import Configuration
     from prism.config.parameters import Parameters
+    from prism.config.sections import ModelRepo
     from prism.project import Project
 
 _EXACT = ("metrics", "file", "checkpoint", "model", "dataset", "start", "end", "heartbeat")
@@ -76,11 +80,13 @@ class Run:
         self.journal_file = journal.path.stem
         self._kept = KeptFiles(directory.path, self.journal_file)
         self._threads = watch_threads()
+        self._data_client: DataClient | None = None
+        self._before_success: list[Callable[[], None]] = []
         self.attempt = attempt
         self.ranks: Ranks = ranks or Alone()
         self.status = "RUNNING"
         self._marks = _marks_of(self.journal_file, project.config.ml.ranks)
-        self._custom = self._custom_metrics()
+        self._custom = custom_metrics_of(self, directory)
 
     @property
     def run_id(self) -> str:
@@ -155,17 +161,18 @@ class Run:
         name = artifact_name(name)
         self._keep(name, lambda: self._kept.keep_text(self.config.redact(text), name=name))
 
-    def log_model(self, folder: str | Path) -> None:
-        """Keep a finished model folder whole; it is registered as `ml.model_repo` says once the run has succeeded.
+    def log_model(self, folder: str | Path, *, repo: ModelRepo | None = None) -> None:
+        """Keep a finished model folder whole; it is registered once the run has succeeded.
 
-        Rank 0's call counts. A model with non-finite weights is kept and never registered.
+        `repo` says under which name, version and tags, in place of `ml.model_repo`. Rank 0's call counts, and the
+        last one. A model with non-finite weights is kept and never registered.
         """
         if self.rank > 0:
             return
         kept = keep_model(Path(folder), self._directory.model)
         if kept.non_finite:
             self.warn(f"the model has non-finite weights and will not be registered: {', '.join(kept.non_finite[:5])}")
-        intent = None if kept.non_finite else registration_intent(self.config)
+        intent = None if kept.non_finite else registration_intent(self.config, repo=repo)
         self.say("model", {"path": "model", "digest": kept.digest, "size": kept.size, "register": intent})
         self._journal.sync()
 
@@ -188,9 +195,13 @@ class Run:
 
         Raises `prism.errors.DataError`.
         """
-        found = find_dataset(self._project, name)
+        found = find_dataset(self._project, name, client=self._data_client)
         self.record_dataset(found.as_version(), use=use)
         return found
+
+    def use_data_client(self, client: DataClient | None) -> None:
+        """Resolve this run's datasets with `client` from now on; None: with the one that the configuration names."""
+        self._data_client = client
 
     def record_dataset(self, version: DatasetVersion, *, use: str) -> None:
         """Record that this run uses a dataset version."""
@@ -218,6 +229,14 @@ class Run:
             self.say("checkpoint", facts)
             if keep is not None:
                 prune_checkpoints(folder, keep=keep)
+
+    def record_checkpoint(self, path: str | Path, *, step: int) -> None:
+        """Record a checkpoint, a folder or a file, that other code has written and keeps: where, and its digest.
+
+        It is read whole for that. `latest_checkpoint()` knows nothing of it. Rank 0's call counts.
+        """
+        if self.rank == 0:
+            self.say("checkpoint", {"step": step, **foreign_checkpoint(Path(path))})
 
     def latest_checkpoint(self) -> Path | None:
         """The newest whole checkpoint of this run, verified by its digests, or None."""
@@ -258,6 +277,13 @@ class Run:
         if self._owner == "user":
             self.end(status, error=error)
 
+    def before_success(self, act: Callable[[], None]) -> None:
+        """Call `act` when the run is about to be FINISHED, for what has to see the last state of the work.
+
+        An exception that it raises fails the run.
+        """
+        self._before_success.append(act)
+
     def end(self, status: str, *, error: BaseException | None = None, exit_code: int | None = 0) -> None:
         """Write the end, sync the journal and close it; for whoever owns the run.
 
@@ -270,10 +296,9 @@ class Run:
             return
         if status == "FINISHED" and self._owner == "user" and self._threads.first is not None:
             status, error = "FAILED", self._threads.first
-        if status == "FINISHED" and self.rank == 0:
-            self._log_configured_artifacts()
-            self._log_scored_metrics()
-            shutil.rmtree(self._directory.scratch, ignore_errors=True)
+        if status == "FINISHED":
+            error = conclude(self, self._project, acts=self._before_success)
+            status, exit_code = ("FAILED", exit_code or 1) if error is not None else (status, exit_code)
         message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
             write_traceback(error, self._directory.logs / f"{self.journal_file}-error.log", redact=self.config.redact)
@@ -324,30 +349,6 @@ class Run:
             self.warn(f"the artifact {name} could not be kept in {self.directory}: {error.strerror or error}")
         else:
             self.say("file", facts)
-
-    def _log_configured_artifacts(self) -> None:
-        for pattern in self.config.ml.artifacts:
-            found = matching_files(self.project, pattern, without=self.directory.parent)
-            if not found:
-                self.warn(f"ml.artifacts: nothing matches {pattern!r} in {self.project}")
-            for path in found:
-                try:
-                    self.log_artifact(path, name=path.relative_to(self.project).as_posix())
-                except OSError as error:  # the work is done by now, and counts
-                    self.warn(f"ml.artifacts: {path} could not be kept ({error.strerror})")
-
-    def _custom_metrics(self) -> CustomMetrics | None:
-        """What computes `ml.custom_metrics` of this process's points; None where nothing is to be computed."""
-        if not any(one.expression for one in self.config.ml.custom_metrics):
-            return None
-        rank = parse_journal_name(self.journal_file).rank or 0
-        history = partial(read_series, self._directory, rank=rank, before=self.attempt)
-        return CustomMetrics(self.config.ml.custom_metrics, self.warn, history)
-
-    def _log_scored_metrics(self) -> None:
-        for scored in score_series(self._project, self._directory, rank=self.rank, warn=self.warn):
-            signatures = {scored.evaluator: scored.scores.signature}
-            self.log_evaluation(scored.name, metrics=scored.metrics, signatures=signatures, samples_file="")
 
 
 def _marks_of(stem: str, asked: str | Sequence[int]) -> Mapping[str, Any]:

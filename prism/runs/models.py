@@ -14,6 +14,7 @@ from prism.runs.weights import non_finite_tensors
 
 if TYPE_CHECKING:
     from prism.config import Configuration
+    from prism.config.sections import ModelRepo
 
 
 @frozen
@@ -33,9 +34,9 @@ def keep_model(source: Path, target: Path) -> KeptModel:
     return KeptModel(manifest_digest(files), sum(file.size for file in files), tuple(non_finite_tensors(target)))
 
 
-def registration_intent(config: Configuration) -> dict[str, Any] | None:
-    """What `ml.model_repo` asks for, as the `model` record holds it; None when nothing is to be registered."""
-    repo = config.ml.model_repo
+def registration_intent(config: Configuration, *, repo: ModelRepo | None = None) -> dict[str, Any] | None:
+    """What `repo`, else `ml.model_repo`, asks for, as the `model` record holds it; None: nothing is registered."""
+    repo = repo or config.ml.model_repo
     if not repo.registers or not config.ml.enabled:
         return None
     tags = {str(key): str(value) for key, value in repo.tag.items()}

@@ -24,7 +24,7 @@ from prism.project import Project, as_overrides, open_project
 from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
-from prism.runs.handle import Run
+from prism.runs.handle import Run, runs_of_this_process
 from prism.runs.inside import join_run
 from prism.runs.leaving import watch_the_end
 from prism.runs.termination import put_back, say_end_of, stand_in
@@ -40,11 +40,14 @@ class OpenRuns:
 
     `worker` is the run that `prism run` has begun for this process, which `start_run` joins. `own`
     are those that user code began, by configuration file, so that a notebook cell that is run again
-    ends the run before. `credentials` is what was taken out of the environment meanwhile.
+    ends the run before; `begun` counts them. `done` are those whose work is done. `credentials` is what
+    was taken out of the environment meanwhile.
     """
 
     worker: Run | None = None
     own: dict[Path, Run] = attrs.field(factory=dict)
+    begun: int = 0
+    done: set[str] = attrs.field(factory=set)
     credentials: dict[str, str] = attrs.field(factory=dict, repr=False)
 
 
@@ -52,9 +55,22 @@ _here = OpenRuns()
 os.register_at_fork(after_in_child=_here.own.clear)  # they are the parent's, and go on when a child ends
 
 
-def host(run: Run) -> None:
-    """Let `start_run` in this process join `run`: said once, by the worker of `prism run`."""
+def host(run: Run, *, credentials: Mapping[str, str]) -> None:
+    """Let `start_run` in this process join `run`: said once, by the worker of `prism run`.
+
+    `credentials` is what the worker took out of the environment.
+    """
     _here.worker = run
+    _here.credentials.update(credentials)
+
+
+def hosted_run() -> Run | None:
+    """The run that `prism run` has begun for this process, which `start_run` joins; None where it begins its own."""
+    if _here.worker is None and "PRISM_RUN_DIRECTORY" in os.environ:  # a process that a worker has started
+        directory = os.environ["PRISM_RUN_DIRECTORY"]
+        held = runs_of_this_process.get(directory)
+        return held if held is not None and held.status == "RUNNING" else join_run(Path(directory))
+    return _here.worker
 
 
 def start_run(
@@ -72,17 +88,33 @@ def start_run(
     again finishes the run before; a kernel that ends with its run open has FAILED. A run that is
     joined takes the tags; another file, a name or overrides do nothing then, and it warns.
     """
-    if _here.worker is not None:
-        return _joined(_here.worker, file=file, name=name, tags=tags, overrides=overrides)
-    if "PRISM_RUN_DIRECTORY" in os.environ:  # a process that a worker of `prism run` has started
-        run = join_run(Path(os.environ["PRISM_RUN_DIRECTORY"]))
-        elsewhere = file is not None and Path(file).resolve().parent != run.project.resolve()
-        return _joined(run, file=file if elsewhere else None, name=name, tags=tags, overrides=overrides)
-    project = open_project(
-        Path(file) if file is not None else None,
-        overrides=as_overrides(overrides or {}),
-        environ={**os.environ, **_here.credentials},
+    hosted = hosted_run()
+    if hosted is not None:
+        elsewhere = file is not None and not _is_of(Path(file), hosted)
+        return _joined(hosted, file=elsewhere, name=name, tags=tags, overrides=overrides)
+    path = Path(file) if file is not None else None
+    return start_in(
+        open_project(path, overrides=as_overrides(overrides or {}), environ=outer_environment()),
+        name=name,
+        tags=tags,
     )
+
+
+def hosted_project() -> Project | None:
+    """The project of the run that `prism run` has begun for this process; None in any other, also one it started."""
+    return _here.worker._project if _here.worker is not None else None
+
+
+def outer_environment() -> dict[str, str]:
+    """This process's environment, with the credentials that were taken out of it for the runs that are open."""
+    return {**os.environ, **_here.credentials}
+
+
+def start_in(project: Project, *, name: str = "", tags: Mapping[str, str] | None = None) -> Run:
+    """Begin a run of this process's own in a project that is open already; otherwise as `start_run`.
+
+    For packages that run user code; see `hosted_run` first.
+    """
     before = _here.own.pop(project.config.path, None)
     if before is not None:
         before.finish()
@@ -93,9 +125,18 @@ def start_run(
     return run
 
 
+def say_done(run: Run) -> None:
+    """Say that the work of `run` is done and the run is open only for what may be said of it yet.
+
+    It has FINISHED when the process ends, a notebook's kernel too.
+    """
+    _here.done.add(run.run_id)
+
+
 def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
     """A run of this process's own, or this process's part of its foreign launch's run."""
-    place = join_foreign_launch(project, os.environ) or Place(begin_run(project))
+    _here.begun += 1
+    place = join_foreign_launch(project, os.environ, ordinal=_here.begun) or Place(begin_run(project))
     leaving = ExitStack()
     run = enter_attempt(place.directory, project=project, attempt=place.attempt, on_finish=leaving.close)
     leaving.callback(_forget, project.config.path)
@@ -122,7 +163,7 @@ def _forget(file: Path) -> None:
 def _joined(
     run: Run,
     *,
-    file: str | Path | None,
+    file: bool,
     name: str,
     tags: Mapping[str, str] | None,
     overrides: Mapping[str, Any] | None,
@@ -130,11 +171,17 @@ def _joined(
     """The run that `prism run` has begun; what only its beginning can set is said to do nothing."""
     if tags:
         run.set_tags(tags)
-    other = file is not None and Path(file).resolve() != run.config.path.resolve()
-    ignored = [word for word, given in (("file", other), ("name", name), ("overrides", overrides)) if given]
+    ignored = [word for word, given in (("file", file), ("name", name), ("overrides", overrides)) if given]
     if ignored:
         run.warn(f"start_run joins the run that `prism run` has begun, without its {', '.join(ignored)}")
     return run
+
+
+def _is_of(file: Path, run: Run) -> bool:
+    """Whether a configuration file is that of the run; of a run that a process has joined only the folder is known."""
+    if run is _here.worker:
+        return file.resolve() == run.config.path.resolve()
+    return file.resolve().parent == run.project.resolve()
 
 
 def experiment(work: F) -> F:
@@ -152,6 +199,22 @@ def experiment(work: F) -> F:
     opening = _opening(work, mark)
     setattr(opening, EXPERIMENT_MARK, mark)
     return opening  # type: ignore[return-value]
+
+
+def mark_experiment(cls: type, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `prism run` know that `cls` is an experiment whose `run` is `work`, which begins or joins the run itself.
+
+    For packages that run user code. Returns what is to stand at `cls.run`.
+    """
+    mark = ExperimentMark()
+
+    @functools.wraps(work)
+    def call(*arguments: Any, **named: Any) -> Any:
+        mark.called = True
+        return work(*arguments, **named)
+
+    setattr(cls, EXPERIMENT_MARK, mark)
+    return call
 
 
 @define
@@ -191,7 +254,7 @@ def _watch_the_end() -> None:
 
 def _end_open_runs(failure: BaseException | None) -> None:
     for run in list(_here.own.values()):
-        if "ipykernel" in sys.modules:
+        if "ipykernel" in sys.modules and run.run_id not in _here.done:
             run.finish("FAILED", error=WorkFailed("the notebook's kernel ended before the run was finished"))
         else:
             status, code = ending_of(failure)

@@ -135,12 +135,12 @@ def _report(error: BaseException, run: Run, *, debug: bool) -> None:
 
 def _enter(job: WorkerJob, stop: StopRequest) -> tuple[Run, Project]:
     project = open_project(job.file, overrides=job.overrides, off=job.off)
-    take_credentials(project.config, os.environ)  # nothing that the work starts needs them
+    credentials = take_credentials(project.config, os.environ)  # nothing that the work starts needs them
     directory = RunDirectory(job.directory)
     run = enter_attempt(directory, project=project, attempt=job.attempt, owner="prism", stop=stop)
     if run.rank == 0:
         describe_run(run.say, project, name=job.name, note=job.note, tags=job.tags, target=job.target)
-    host(run)
+    host(run, credentials=credentials)
     enter_trackers(run, project)
     return run, project
 

@@ -1,0 +1,1 @@
+"""Configuration, the decorator, the service locator and the errors."""

@@ -1,0 +1,190 @@
+"""The configuration as scripts read and change it: `config`, `ConfigManager` and `parse_cli_args`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import attrs
+from attrs import evolve
+
+from prism.config import Configuration
+from prism.config.editing import set_value
+from prism.config.layers import EXTENDS
+from prism.config.nodes import Node
+from prism.config.parameters import GONE, RENAMED
+from prism.config.sections import Sections
+from prism.config.spelling import DATA_SHORT
+from prism.project import Project, open_project
+from prism.runs.start import hosted_project, outer_environment
+from sais_prism.core.exceptions import ConfigurationError, of_this_package
+from sais_prism.core.sections import Section, copied, renew
+from sais_prism.here import here
+from sais_prism.hints import hint
+
+_OWN = "x-"
+_SECTIONS = tuple(attrs.fields_dict(Sections))
+_KNOWN = (*_SECTIONS, EXTENDS, DATA_SHORT)
+_MISSPELT = 0.8
+"""A section's name this like to one of Prism's is a misspelling, not a section of the user's own."""
+
+
+class ConfigManager:
+    """The one configuration of this process, from `sais_foundation.yaml` here or in a folder above.
+
+    Under `prism run` it is the run's. What is changed holds for this process only, unless the file is asked for.
+    """
+
+    _instance: ClassVar[ConfigManager | None] = None
+    project: Project
+    config: Section
+    _overrides: dict[str, str]
+    _renamed: dict[str, str]
+
+    def __new__(cls) -> ConfigManager:
+        if cls._instance is None:
+            made = super().__new__(cls)
+            made._load()
+            cls._instance = made
+        return cls._instance
+
+    @property
+    def config_path(self) -> str:
+        """The file's absolute path."""
+        return str(self.project.config.path)
+
+    @property
+    def raw_config(self) -> dict[str, Any]:
+        """All values as plain data."""
+        return _values(self.project.config)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The section or value at `key` ("ml", "ml.parameters.device"), else `default`."""
+        found: Any = self.config
+        for step in key.split("."):
+            found = vars(found).get(step, ...) if isinstance(found, SimpleNamespace) else ...
+        return default if found is ... else found
+
+    def update_config(self, key_path: str, value: Any, update_yaml: bool = False) -> None:
+        """Set the value at `key_path` for this process, in the file too when `update_yaml` is true.
+
+        A text is read as on the command line: "5" is a number, "[1, 2]" a list. In the file comments are kept; a
+        secret is never written. Raises `ConfigurationError`, and changes nothing then.
+        """
+        if here.open_run is not None:
+            hint(f"{key_path} is changed while a run is open: the run's record keeps what it began with")
+        text = value if isinstance(value, str) else json.dumps(copied(value), ensure_ascii=False)
+        overrides = {**self._overrides, self._spelled(key_path): text}
+        with of_this_package():
+            project = self._open(overrides)
+            if update_yaml:
+                self._write(project.config, key_path)
+        self.project, self._overrides = project, overrides
+        renew(self.config, _values(project.config))
+
+    def _load(self) -> None:
+        self._overrides, self._renamed = {}, {}
+        with of_this_package():
+            self.project = hosted_project() or self._open({})
+        self.config = Section(_values(self.project.config), place="", change=self.update_config)
+        for name in self._renamed:
+            hint(f"the section `{name}` is your own: write `{_OWN}{name}`, which `prism config check` takes too")
+        if hosted_project() is None:  # `prism run` has told them
+            for warning in self.project.config.warnings:
+                if warning.key.rpartition(".")[2] not in {*RENAMED, *GONE}:  # told where a script uses them
+                    hint(str(warning))
+
+    def _open(self, overrides: Mapping[str, str]) -> Project:
+        hosted = hosted_project()
+        given = tuple(f"{key}={text}" for key, text in overrides.items())
+        if hosted is None:
+            return open_project(overrides=given, environ=outer_environment(), adapt=self._adapted)
+        return open_project(
+            hosted.config.path,
+            overrides=(*hosted.overrides, *given),
+            off=hosted.plugins.off,
+            environ=outer_environment(),
+            folder=hosted.config.project,
+            adapt=self._adapted,
+        )
+
+    def _adapted(self, tree: Node) -> Node:
+        """Sections that Prism does not know, under names that it leaves to the user."""
+        entries = {}
+        for name, node in tree.value.items():
+            known = name in _KNOWN or name.startswith(_OWN) or f"{_OWN}{name}" in tree.value
+            if not known and not difflib.get_close_matches(name, _KNOWN, cutoff=_MISSPELT):
+                self._renamed[name] = name = _OWN + name
+            entries[name] = node
+        return evolve(tree, value=entries)
+
+    def _spelled(self, key: str) -> str:
+        section, dot, rest = key.partition(".")
+        own = section not in _KNOWN and not section.startswith(_OWN)
+        return f"{_OWN}{section}{dot}{rest}" if own and dot else key
+
+    def _write(self, config: Configuration, key: str) -> None:
+        place = self._spelled(key)
+        value = _at(_values(config), place)
+        shown = config.shown().get(place)
+        if config.redactor.redact_values(value) != value or shown != value:
+            raise ConfigurationError(
+                f"{key} is a secret, which is never written to {config.path.name}",
+                hint="write ${NAME} there, and set the variable",
+            )
+        section, dot, rest = place.partition(".")
+        set_value(config.path, f"{self._as_written(section)}{dot}{rest}", value)
+
+    def _as_written(self, section: str) -> str:
+        return next((name for name, own in self._renamed.items() if own == section), section)
+
+
+class _Config:
+    """`config.<section>`: the configuration, loaded when it is first asked for; None where there is no such section."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return ConfigManager().get(name)
+
+    def __repr__(self) -> str:
+        return "<the configuration: config.foundation, config.unified_data_access, config.ml, …>"
+
+
+config = _Config()
+
+
+def parse_cli_args(
+    description: str = "Override configuration values", update_yaml: bool = False, *, words: Sequence[str] | None = None
+) -> None:
+    """Take `--config KEY=VALUE [KEY=VALUE …]` from the command line, in the file too when `update_yaml` is true.
+
+    Other arguments are left to the script. Raises `ConfigurationError`.
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, add_help=words is None)
+    parser.add_argument("--config", action="append", nargs="+", default=[], metavar="KEY=VALUE")
+    given, _ = parser.parse_known_args(words)
+    for override in (text for several in given.config for text in several):
+        key, equals, text = override.partition("=")
+        if not equals:
+            hint(f"--config {override} is passed over: it is not KEY=VALUE")
+            continue
+        ConfigManager().update_config(key, text, update_yaml=update_yaml)
+        hint(f"--config: {key} = {ConfigManager().project.config.redact(text)}")
+
+
+def _values(config: Configuration) -> dict[str, Any]:
+    """All sections as plain data, the user's own also without the `x-` before their names."""
+    found = {name: config.section(name) for name in _SECTIONS}
+    own = {name: config.section(name) for name in config.extra}
+    return {**{name.removeprefix(_OWN): values for name, values in own.items()}, **own, **found}
+
+
+def _at(values: Any, key: str) -> Any:
+    for step in key.split("."):
+        values = values[step]
+    return values

@@ -1,0 +1,1 @@
+"""What scripts written for older frameworks need under today's; nothing here imports a framework by itself."""

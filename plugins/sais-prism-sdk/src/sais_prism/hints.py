@@ -1,0 +1,21 @@
+"""One line on stderr for what a script does that has a better way today, each said once in a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sais_prism.here import here
+
+_said: set[str] = set()
+
+
+def hint(message: str) -> None:
+    """Say it on stderr, once; of several processes of a launch the first says it. An open run keeps it, too."""
+    if message in _said:
+        return
+    _said.add(message)
+    if here.open_run is not None:
+        here.open_run.warn(message)
+    elif int(os.environ.get("RANK", 0)) == 0:
+        sys.stderr.write(f"hint: {message}\n")

@@ -1,0 +1,71 @@
+"""Changes one value in a configuration file, and nothing else that stands in it."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prism.config.layers import split_path
+from prism.errors import EnvironmentUnfit, UsageError
+
+
+def set_value(file: Path, key: str, value: Any) -> None:
+    """Write plain data (dicts, lists, scalars) at `key` ("ml.parameters.seed") of the YAML file, comments kept.
+
+    The file is replaced whole, with its permissions, or left as it was; a link stays a link. Raises `UsageError` for
+    a key that leads through something that is no mapping, `EnvironmentUnfit` when the file cannot be written.
+    """
+    from ruamel.yaml import YAML  # only who edits pays for what keeps comments
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    steps = split_path(key)
+    if not steps:
+        raise UsageError(f"{key!r} is no key", hint="write it as ml.parameters.learning_rate")
+    head, text = _split_head(file.read_text(encoding="utf-8"))
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 10_000
+    tree, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
+    _put(tree, steps, value, key=key, file=file)
+    if indent is not None:
+        yaml.indent(mapping=2, sequence=indent, offset=offset or 0)
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    _replace(file.resolve(), head + stream.getvalue())
+
+
+def _split_head(text: str) -> tuple[str, str]:
+    """What stands up to and with a line `---`, which ruamel.yaml would drop, and the rest."""
+    found = re.match(r"(?:[ \t]*(?:[#%].*)?\n)*---[ \t]*(?:#.*)?\n", text)
+    end = found.end() if found else 0
+    return text[:end], text[end:]
+
+
+def _put(tree: Any, steps: Sequence[str], value: Any, *, key: str, file: Path) -> None:
+    for depth, step in enumerate(steps[:-1], start=1):
+        if tree.get(step) is None:
+            tree[step] = {}
+        tree = tree[step]
+        if not isinstance(tree, dict):
+            raise UsageError(f"{file}: {'.'.join(steps[:depth])} is no mapping, so {key} cannot be set")
+    tree[steps[-1]] = value
+
+
+def _replace(file: Path, text: str) -> None:
+    incoming = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        with incoming.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        incoming.chmod(file.stat().st_mode)
+        incoming.replace(file)
+    except OSError as error:
+        incoming.unlink(missing_ok=True)
+        raise EnvironmentUnfit(
+            f"{file} cannot be written: {error.strerror or error}", hint="it is as it was"
+        ) from error

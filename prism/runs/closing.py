@@ -1,0 +1,49 @@
+"""What comes just before the end of a run that has succeeded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from prism.journal.directory import RunDirectory
+from prism.runs.files import matching_files
+from prism.runs.scored_metrics import score_series
+
+if TYPE_CHECKING:
+    from prism.project import Project
+    from prism.runs.handle import Run
+
+
+def conclude(run: Run, project: Project, *, acts: Sequence[Callable[[], None]]) -> Exception | None:
+    """Call `acts`, then log what the configuration asks for; the exception by which the run fails after all."""
+    try:
+        for act in acts:
+            act()
+    except Exception as error:  # of whoever asked to be called: it decides the status
+        return error
+    if run.rank == 0:
+        _log_configured_artifacts(run)
+        _log_scored_metrics(run, project)
+        shutil.rmtree(RunDirectory(run.directory).scratch, ignore_errors=True)
+    return None
+
+
+def _log_configured_artifacts(run: Run) -> None:
+    """Keep what `ml.artifacts` names; what is not there, or cannot be kept, is said."""
+    for pattern in run.config.ml.artifacts:
+        found = matching_files(run.project, pattern, without=run.directory.parent)
+        if not found:
+            run.warn(f"ml.artifacts: nothing matches {pattern!r} in {run.project}")
+        for path in found:
+            try:
+                run.log_artifact(path, name=path.relative_to(run.project).as_posix())
+            except OSError as error:  # the work is done by now, and counts
+                run.warn(f"ml.artifacts: {path} could not be kept ({error.strerror})")
+
+
+def _log_scored_metrics(run: Run, project: Project) -> None:
+    """Score the series that `ml.custom_metrics` names an evaluator for."""
+    for scored in score_series(project, RunDirectory(run.directory), rank=run.rank, warn=run.warn):
+        signatures = {scored.evaluator: scored.scores.signature}
+        run.log_evaluation(scored.name, metrics=scored.metrics, signatures=signatures, samples_file="")
