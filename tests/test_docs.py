@@ -28,8 +28,8 @@ from prism.runs.handle import Run
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-OF_THEIR_OWN_TEST = {"write-a-plugin.md", "configuration.md"}
-"""Pages whose examples name plugins or variables that are not here; they have tests of their own."""
+OF_THEIR_OWN_TEST = {"write-a-plugin.md", "configuration.md", "share-settings.md"}
+"""Pages whose examples name plugins, variables or files that are not here; they have tests of their own."""
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -63,10 +63,9 @@ def init(session: Session, *, folder: Path, template: str, existing: str) -> Non
     for name in texts:
         data(f"{'replaced' if name in there else 'wrote'} {folder / name}")
     enter = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
-    talk(f"next: {' && '.join([*enter, *NEXT[template]])}")
-    if template == "lightning" and not any(map(find_spec, LIGHTNING)):
-        talk("lightning is not installed here: pip install lightning")
-    talk("prism doctor says what else this machine lacks, with the line that installs it")
+    lacks = template == "lightning" and not any(map(find_spec, LIGHTNING))
+    talk(f"next: {' && '.join([*enter, *['pip install lightning'] * lacks, *NEXT[template]])}")
+    talk("prism doctor says what this machine lacks for it, with the line that installs it")
 
 
 def texts_of(template: str, *, experiment: str) -> dict[str, str]:

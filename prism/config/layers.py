@@ -15,6 +15,7 @@ from prism.config.problems import ConfigurationError, Problem
 from prism.config.scalars import plain_scalar
 from prism.config.secrets import MASK, is_secret_variable
 from prism.config.spelling import DEFAULTS, NAMED, canonical
+from prism.errors import UsageError
 
 Read = Callable[[Path], Node]
 EXTENDS = "extends"
@@ -135,7 +136,9 @@ def _base(
 ) -> Node:
     empty = evolve(node, value={})
     if path.resolve() in above:
-        _report(gathered, node, f"{path} extends itself", "remove one of the two")
+        between = ", ".join(map(str, above[above.index(path.resolve()) + 1 :]))
+        through = f", through {between}" if between else ""
+        _report(gathered, node, f"{path} extends itself{through}", "take one of these lines out")
         return empty
     if not path.is_file():
         _report(gathered, node, f"there is no file {path}", "paths are relative to the file that names them")
@@ -144,7 +147,9 @@ def _base(
         return _file(path, read, environ, gathered, above=above)
     except ConfigurationError as error:
         gathered.problems.extend(error.problems)
-        return empty
+    except UsageError as error:  # nobody reads files of this kind
+        _report(gathered, node, error.message, error.hint)
+    return empty
 
 
 def _report(gathered: _Gathered, node: Node, message: str, hint: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prism.config import peek_plugins
+from prism.config import ConfigurationError, load, peek_plugins
 from prism.config.document import read_yaml
 from prism.config.layers import split_path
+from prism.errors import UsageError
 
 
 def test_each_layer_wins_over_the_one_below(configs: Any) -> None:
@@ -73,6 +75,122 @@ def test_a_cycle_over_two_files_is_found(configs: Any) -> None:
     problem = configs.problem("extends: [b.yaml]\n")
     assert problem.file == str(configs.folder / "b.yaml")
     assert "extends itself" in problem.message
+
+
+THREE = {
+    "institute/base.yaml": """\
+ml:
+  tracking_uri: http://mlflow.example:5000
+  artifacts: [a.txt, b.txt]
+  parameters: {seed: 0, optim: {lr: 1, betas: [0.9, 0.99]}}
+  model_repo: {tag: {institute: SAIS}}
+""",
+    "institute/labs/team.yaml": """\
+extends: [../base.yaml]
+ml:
+  parameters: {seed: 1, optim: {betas: [0.8]}}
+  model_repo: {tag: {team: drugs}}
+""",
+    "projects/mine/sais_foundation.yaml": """\
+extends: [../../institute/labs/team.yaml]
+ml:
+  artifacts: [c.txt]
+  parameters: {optim: {lr: 3}}
+  model_repo: {name: m}
+""",
+}
+
+
+@pytest.fixture
+def three(configs: Any) -> Any:
+    """An institute's file, a team's over it, a project's over that, each in a folder of its own."""
+    for name, text in THREE.items():
+        configs.write(text, name=name)
+    configs.file = configs.folder / "projects/mine/sais_foundation.yaml"
+    return configs
+
+
+def test_three_files_in_three_folders_stack_up(three: Any) -> None:
+    config = three.load(environ={"PRISM__ML__PARAMETERS__WIDTH": "8"}, overrides=["ml.parameters.seed=4"])
+    assert config.ml.parameters == {"seed": 4, "optim": {"lr": 3, "betas": [0.8]}, "width": 8}
+    assert (config.ml.artifacts, dict(config.ml.model_repo.tag)) == (("c.txt",), {"institute": "SAIS", "team": "drugs"})
+    institute, team, mine = (three.folder / name for name in THREE)
+    origins = {
+        "ml.tracking_uri": f"{institute}:2:17",
+        "ml.model_repo.tag.institute": f"{institute}:5:33",
+        "ml.model_repo.tag.team": f"{team}:4:28",
+        "ml.parameters.optim.betas[0]": f"{team}:3:41",
+        "ml.parameters.optim.lr": f"{mine}:4:28",
+        "ml.artifacts[0]": f"{mine}:3:15",
+        "ml.parameters.seed": "command line",
+        "ml.parameters.width": "environment",
+        "ml.auto_log": "default",
+    }
+    assert {key: str(config.origin(key)) for key in origins} == origins
+
+
+def test_paths_of_shared_files_are_the_project_s_and_those_of_extends_their_own(three: Any) -> None:
+    three.write(
+        "data: {train: t}\ntrainer: {name: accelerate, folder: sub, inner: {file: /at/all}}\n", name="more.yaml"
+    )
+    three.write(
+        "extends: [../../institute/labs/team.yaml, ../../more.yaml]\n", name="projects/mine/sais_foundation.yaml"
+    )
+    options = three.load().trainer.options
+    assert (options.folder, str(options.inner.file)) == (three.folder / "projects/mine/sub", "/at/all")
+
+
+def test_a_shared_folder_is_found_where_a_linked_project_really_is(three: Any) -> None:
+    link = three.folder / "home" / "mine"
+    link.parent.mkdir()
+    link.symlink_to(three.folder / "projects/mine")
+    three.file = link / "sais_foundation.yaml"
+    origin = three.load().origin("ml.tracking_uri")
+    assert origin.file == str(three.folder / "institute/base.yaml")
+
+
+def test_what_is_wrong_in_any_of_them_is_told_where_it_stands(three: Any) -> None:
+    three.write("mll: {}\n", name="institute/base.yaml")
+    three.write("extends: [../base.yaml, gone.yaml]\nml: {artefacts: []}\n", name="institute/labs/team.yaml")
+    problems = three.problems()
+    places = {(one.file.removeprefix(f"{three.folder}/"), one.line, one.column, one.key) for one in problems}
+    assert places == {
+        ("institute/base.yaml", 1, 1, "mll"),
+        ("institute/labs/team.yaml", 1, 25, "extends"),
+        ("institute/labs/team.yaml", 2, 6, "ml.artefacts"),
+    }
+    (missing,) = [one.message for one in problems if one.key == "extends"]
+    assert missing == f"there is no file {three.folder}/institute/labs/gone.yaml"
+
+
+def test_a_cycle_over_three_files_names_those_on_the_way(three: Any) -> None:
+    institute, team, mine = (three.folder / name for name in THREE)
+    three.write("extends: [../projects/mine/sais_foundation.yaml]\n", name="institute/base.yaml")
+    problem = three.problem()
+    assert (problem.file, problem.line, problem.column) == (str(institute), 1, 11)
+    assert problem.message == f"{mine} extends itself, through {team}, {institute}"
+
+
+def test_a_file_that_nobody_reads_is_reported_where_it_is_named(three: Any) -> None:
+    def read(path: Path) -> Any:
+        if path.suffix != ".yaml":
+            raise UsageError(f"no plugin reads {path}", hint="name it so")
+        return read_yaml(path)
+
+    three.write("extends: [base.json]\n", name="projects/mine/sais_foundation.yaml")
+    three.write("{}", name="projects/mine/base.json")
+    with pytest.raises(ConfigurationError) as caught:
+        load(three.file, read=read, option_type=lambda kind, name: None, environ={})
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column, problem.key, problem.hint) == (1, 11, "extends", "name it so")
+
+
+def test_of_two_files_over_one_base_the_later_brings_the_base_s_values_again(configs: Any) -> None:
+    """As the reference says: files win in their order, each over what it extends itself."""
+    configs.write("ml: {parameters: {a: base, b: base}}\n", name="base.yaml")
+    configs.write("extends: [base.yaml]\nml: {parameters: {a: one}}\n", name="one.yaml")
+    configs.write("extends: [base.yaml]\nml: {parameters: {b: two}}\n", name="two.yaml")
+    assert dict(configs.load("extends: [one.yaml, two.yaml]\n").ml.parameters) == {"a": "base", "b": "two"}
 
 
 def test_another_name_replaces_the_options_and_the_same_name_keeps_them(configs: Any) -> None:
