@@ -20,6 +20,8 @@ import pytest
 from attrs import frozen
 
 from prism.plugins import EXTRAS, Plugins
+from prism.providers import Provider
+from prism.runs.preflight import absent_modules
 
 ROOT = Path(__file__).parents[1]
 LAYERS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
@@ -181,6 +183,11 @@ def test_a_wrong_key_is_told_before_what_is_missing(core_alone: Environment, tmp
     (tmp_path / "sais_foundation.yaml").write_text("trainer: accelerate\nmll: {}\n")
     assert core_alone.lacks(tmp_path) == {}  # the project's finding has all of it
     assert "unknown key 'mll'" in core_alone.prism("doctor", folder=tmp_path).stdout
+
+
+def test_a_module_in_a_package_that_is_not_here_is_absent_too() -> None:
+    provider = Provider("x", target="json:loads", requires=("nowhere_at_all.part", "importlib.metadata"))
+    assert absent_modules(provider) == ["nowhere_at_all.part"]
 
 
 LIBRARIES = {
