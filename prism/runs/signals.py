@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ from attrs import define
 
 from prism.errors import Stopped
 from prism.journal.ends import STOPPING
+from prism.runs.forking import hold_at_forks
 
 _REPEAT_SECONDS = 2.0
 """A second signal within this time is the same request: a terminal and a launcher both pass it on."""
@@ -62,9 +62,12 @@ def _as_python_has_them() -> None:
 
     Pools end their workers with SIGTERM and wait for them: an exception in the midst of a worker may never end it.
     """
-    for number in STOPPING:
-        if isinstance(getattr(signal.getsignal(number), "__self__", None), StopRequest):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    for number in _ours():
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=_as_python_has_them)
+def _ours() -> list[signal.Signals]:
+    return [one for one in STOPPING if isinstance(getattr(signal.getsignal(one), "__self__", None), StopRequest)]
+
+
+hold_at_forks(STOPPING, handled=lambda: bool(_ours()), in_child=_as_python_has_them)

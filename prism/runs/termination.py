@@ -21,6 +21,7 @@ from prism.delivery.exits import end_of
 from prism.journal.directory import RunDirectory
 from prism.journal.opening import open_journal
 from prism.journal.writer import aloof, room_of
+from prism.runs.forking import hold_at_forks
 from prism.runs.handle import Run
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -79,7 +80,6 @@ class Standing:
 
 
 _standing: list[Standing] = []
-_masks = threading.local()
 
 
 def say_end_of(runs: Iterable[Run], number: int) -> None:
@@ -169,17 +169,6 @@ def _close(*descriptors: int) -> None:
             os.close(descriptor)
 
 
-def _hold() -> None:
-    """Before a fork: until the child has its own ways, a signal to it must not look like one to its parent."""
-    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS) if _standing else None
-
-
-def _release() -> None:
-    before = getattr(_masks, "before", None)
-    if before is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _leave_to_parent() -> None:
     """After a fork: it is the parent's run, and a signal ends the child as whoever sent it expects."""
     for number in _ours():
@@ -189,7 +178,6 @@ def _leave_to_parent() -> None:
         if standing.has_pipe:
             standing.deafen()
             _close(standing.reading, standing.writing)
-    _release()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_leave_to_parent)
+hold_at_forks(_SIGNALS, handled=lambda: bool(_standing), in_child=_leave_to_parent)
