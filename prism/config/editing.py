@@ -29,6 +29,7 @@ def set_value(file: Path, key: str, value: Any) -> None:
     head, text = _split_head(file.read_text(encoding="utf-8"))
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 10_000
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     tree, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
     _put(tree, steps, value, key=key, file=file)
     if indent is not None:

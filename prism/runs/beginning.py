@@ -37,12 +37,17 @@ def keep_origin(directory: RunDirectory, project: Project, *, attempt: int) -> N
     # the command and the changes since the commit may hold secrets that the configuration knows
     provenance = project.config.redactor.redact_values(collect_provenance(project.config.project))
     try:
-        write_whole(directory.config_of(attempt), project.config.dump())
+        keep_configuration(directory, project, attempt=attempt)
         write_whole(directory.provenance_of(attempt), json.dumps(provenance, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise EnvironmentUnfit(
             f"cannot write to {directory.path}: {error.strerror}", hint="make room first; nothing was started"
         ) from error
+
+
+def keep_configuration(directory: RunDirectory, project: Project, *, attempt: int) -> None:
+    """Keep an attempt's resolved configuration (redacted)."""
+    write_whole(directory.config_of(attempt), project.config.dump())
 
 
 def enter_attempt(

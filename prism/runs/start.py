@@ -18,10 +18,11 @@ from prism.config.credentials import take_credentials
 from prism.delivery.node import start_node_process
 from prism.delivery.system_metrics import Sampled
 from prism.errors import UsageError, WorkFailed
+from prism.journal.directory import RunDirectory
 from prism.launch.membership import membership
 from prism.launch.topology import node_of_worker
 from prism.project import Project, as_overrides, open_project
-from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers
+from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers, keep_configuration
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run, runs_of_this_process
@@ -103,6 +104,24 @@ def start_run(
 def hosted_project() -> Project | None:
     """The project of the run that `prism run` has begun for this process; None in any other, also one it started."""
     return _here.worker._project if _here.worker is not None else None
+
+
+def reconfigure(project: Project) -> bool:
+    """Let the run that `prism run` has begun for this process have the values of `project`, and its record too.
+
+    For packages that take overrides from user code. What has acted already (the trackers, the launcher) is as it
+    was. Whether there is such a run.
+    """
+    run = _here.worker
+    if run is None or run.status != "RUNNING":
+        return False
+    before, run._project = run.params, project
+    if run.rank == 0:
+        keep_configuration(RunDirectory(run.directory), project, attempt=run.attempt)
+        changed = {key: value for key, value in run.params.items() if before.get(key, ...) != value}
+        if changed and project.config.ml.auto_log:
+            run.log_params(changed)
+    return True
 
 
 def outer_environment() -> dict[str, str]:

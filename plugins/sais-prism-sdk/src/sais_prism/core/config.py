@@ -6,23 +6,25 @@ import argparse
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import attrs
 from attrs import evolve
 
-from prism.config import Configuration
+from prism.config import Configuration, locate_config
 from prism.config.editing import set_value
 from prism.config.layers import EXTENDS
 from prism.config.nodes import Node
 from prism.config.parameters import GONE, RENAMED
 from prism.config.sections import Sections
 from prism.config.spelling import DATA_SHORT
+from prism.errors import UsageError
 from prism.project import Project, open_project
-from prism.runs.start import hosted_project, outer_environment
-from sais_prism.core.exceptions import ConfigurationError, of_this_package
-from sais_prism.core.sections import Section, copied, renew
+from prism.runs.start import hosted_project, outer_environment, reconfigure
+from sais_prism.core.exceptions import ConfigurationError, ConfigurationMissing, of_this_package
+from sais_prism.core.sections import Section, renew
 from sais_prism.here import here
 from sais_prism.hints import hint
 
@@ -72,17 +74,30 @@ class ConfigManager:
     def update_config(self, key_path: str, value: Any, update_yaml: bool = False) -> None:
         """Set the value at `key_path` for this process, in the file too when `update_yaml` is true.
 
-        A text is read as on the command line: "5" is a number, "[1, 2]" a list. In the file comments are kept; a
-        secret is never written. Raises `ConfigurationError`, and changes nothing then.
+        A text is read as on the command line: "5" is a number, "[1, 2]" a list. A mapping is merged into the one
+        that is there. In the file comments are kept; a secret is never written. Raises `ConfigurationError`, and
+        changes nothing then.
         """
-        if here.open_run is not None:
-            hint(f"{key_path} is changed while a run is open: the run's record keeps what it began with")
-        text = value if isinstance(value, str) else json.dumps(copied(value), ensure_ascii=False)
-        overrides = {**self._overrides, self._spelled(key_path): text}
+        self._change(key_path, value if isinstance(value, str) else _literal(value), update_yaml=update_yaml)
+
+    def assign(self, key: str, value: Any) -> None:
+        """Set the value at `key` for this process, a text as it is: what `section.key = value` does."""
+        self._change(key, _literal(value))
+
+    def redact(self, value: Any) -> Any:
+        """Plain data without its secrets."""
+        return self.project.config.redactor.redact_values(value)
+
+    def _change(self, key: str, text: str, *, update_yaml: bool = False) -> None:
+        overrides = {**self._overrides, self._spelled(key): text}
         with of_this_package():
             project = self._open(overrides)
             if update_yaml:
-                self._write(project.config, key_path)
+                self._write(project.config, key)
+        if here.open_run is not None:
+            hint(f"{key} is changed while a run is open: the run's record keeps what it began with")
+        elif reconfigure(project):
+            hint(f"the run has begun with another {key}: give it to `prism run` itself, before `--`")
         self.project, self._overrides = project, overrides
         renew(self.config, _values(project.config))
 
@@ -90,7 +105,7 @@ class ConfigManager:
         self._overrides, self._renamed = {}, {}
         with of_this_package():
             self.project = hosted_project() or self._open({})
-        self.config = Section(_values(self.project.config), place="", change=self.update_config)
+        self.config = Section(_values(self.project.config), place="", owner=self)
         for name in self._renamed:
             hint(f"the section `{name}` is your own: write `{_OWN}{name}`, which `prism config check` takes too")
         if hosted_project() is None:  # `prism run` has told them
@@ -102,6 +117,7 @@ class ConfigManager:
         hosted = hosted_project()
         given = tuple(f"{key}={text}" for key, text in overrides.items())
         if hosted is None:
+            _require_file()
             return open_project(overrides=given, environ=outer_environment(), adapt=self._adapted)
         return open_project(
             hosted.config.path,
@@ -116,22 +132,23 @@ class ConfigManager:
         """Sections that Prism does not know, under names that it leaves to the user."""
         entries = {}
         for name, node in tree.value.items():
-            known = name in _KNOWN or name.startswith(_OWN) or f"{_OWN}{name}" in tree.value
-            if not known and not difflib.get_close_matches(name, _KNOWN, cutoff=_MISSPELT):
+            if _is_own(name) and f"{_OWN}{name}" not in tree.value:
                 self._renamed[name] = name = _OWN + name
             entries[name] = node
         return evolve(tree, value=entries)
 
     def _spelled(self, key: str) -> str:
         section, dot, rest = key.partition(".")
-        own = section not in _KNOWN and not section.startswith(_OWN)
-        return f"{_OWN}{section}{dot}{rest}" if own and dot else key
+        own = _is_own(section) and (dot or f"{_OWN}{section}" in self.project.config.extra)
+        return f"{_OWN}{section}{dot}{rest}" if own else key
 
     def _write(self, config: Configuration, key: str) -> None:
         place = self._spelled(key)
-        value = _at(_values(config), place)
-        shown = config.shown().get(place)
-        if config.redactor.redact_values(value) != value or shown != value:
+        value, shown = _at(_values(config), place), config.shown().get(place)
+        node = config.nodes.get(place)
+        if node is not None and "${" in node.written:
+            value, shown = node.written, config.origin(place).text
+        if self.redact(value) != value or shown != value:
             raise ConfigurationError(
                 f"{key} is a secret, which is never written to {config.path.name}",
                 hint="write ${NAME} there, and set the variable",
@@ -141,6 +158,42 @@ class ConfigManager:
 
     def _as_written(self, section: str) -> str:
         return next((name for name, own in self._renamed.items() if own == section), section)
+
+
+def _is_own(section: str) -> bool:
+    """Whether a section is neither Prism's, nor a misspelling of one, nor named as the user's own already."""
+    misspelt = difflib.get_close_matches(section, _KNOWN, cutoff=_MISSPELT)
+    return section not in _KNOWN and not section.startswith(_OWN) and not misspelt
+
+
+def _require_file() -> None:
+    """Raise `ConfigurationMissing` where there is no configuration."""
+    try:
+        locate_config(start=Path.cwd())
+    except UsageError as error:
+        raise ConfigurationMissing(error.message, hint=error.hint) from None
+
+
+_NOT_FINITE = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
+
+
+def _literal(value: Any) -> str:
+    """The text that is read as `value`. Raises `ConfigurationError` for what no configuration holds."""
+    text = json.dumps(value, ensure_ascii=False, default=_plain).replace("${", "$${")
+    return _NOT_FINITE.get(text, text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SimpleNamespace):
+        return vars(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if callable(getattr(value, "item", None)):
+        return value.item()  # a scalar of numpy or torch
+    raise ConfigurationError(
+        f"a value of type {type(value).__name__} cannot stand in the configuration",
+        hint="numbers, texts, truths, lists and mappings can",
+    )
 
 
 class _Config:
@@ -158,17 +211,28 @@ class _Config:
 config = _Config()
 
 
-def parse_cli_args(
-    description: str = "Override configuration values", update_yaml: bool = False, *, words: Sequence[str] | None = None
-) -> None:
+def parse_cli_args(description: str = "Override configuration values", update_yaml: bool = False) -> None:
     """Take `--config KEY=VALUE [KEY=VALUE …]` from the command line, in the file too when `update_yaml` is true.
 
     Other arguments are left to the script. Raises `ConfigurationError`.
     """
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, add_help=words is None)
-    parser.add_argument("--config", action="append", nargs="+", default=[], metavar="KEY=VALUE")
-    given, _ = parser.parse_known_args(words)
-    for override in (text for several in given.config for text in several):
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False, parents=[_overriding()])
+    _take_overrides(parser.parse_known_args()[0].config, update_yaml=update_yaml)
+
+
+def take_overrides(words: Sequence[str]) -> None:
+    """As `parse_cli_args`, from these words, with `--help` left to the script too."""
+    _take_overrides(_overriding().parse_known_args(words)[0].config)
+
+
+def _overriding() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="append", nargs="*", default=[], metavar="KEY=VALUE")
+    return parser
+
+
+def _take_overrides(given: Sequence[Sequence[str]], *, update_yaml: bool = False) -> None:
+    for override in (text for several in given for text in several):
         key, equals, text = override.partition("=")
         if not equals:
             hint(f"--config {override} is passed over: it is not KEY=VALUE")

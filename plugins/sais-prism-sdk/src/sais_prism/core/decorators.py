@@ -8,7 +8,7 @@ import sys
 from typing import Any, TypeVar
 
 from prism.runs.start import mark_experiment
-from sais_prism.core.config import ConfigManager, parse_cli_args
+from sais_prism.core.config import ConfigManager, take_overrides
 from sais_prism.core.exceptions import ConfigurationError
 from sais_prism.frameworks.devices import choose_device
 from sais_prism.frameworks.transformers import understand_old_scripts
@@ -29,7 +29,7 @@ def sais_foundation(cls: C) -> C:
             f"@sais_foundation stands before {name!r}, which is no class",
             hint=f"write `class {name}:`, with `def run(self):` in it",
         )
-    parse_cli_args(words=sys.argv[1:])
+    take_overrides(sys.argv[1:])
     manager = ConfigManager()
     for section in ("foundation", "unified_data_access", "ml"):
         setattr(cls, f"_{section}_config", getattr(manager.config, section))

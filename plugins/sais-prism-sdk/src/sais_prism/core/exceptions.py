@@ -16,6 +16,10 @@ class ConfigurationError(SAISError, UsageError):
     """The configuration, or the way in which this package is used, is wrong."""
 
 
+class ConfigurationMissing(ConfigurationError, FileNotFoundError):
+    """There is no `sais_foundation.yaml`: scripts for sais-prism-sdk 0.1 catch a FileNotFoundError."""
+
+
 class DataAccessError(SAISError, DataError):
     """A dataset is missing, damaged, or cannot be reached."""
 

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from prism.config.nodes import join
 from prism.config.parameters import RENAMED
 from prism.config.problems import did_you_mean
 
 _OTHER_NAME = {**RENAMED, **{new: old for old, new in RENAMED.items()}}
-Change = Callable[[str, Any], None]
+
+
+class Owner(Protocol):
+    """Who holds the configuration that sections show."""
+
+    def assign(self, key: str, value: Any) -> None:
+        """Set a value for this process."""
+
+    def redact(self, value: Any) -> Any:
+        """Plain data without its secrets."""
 
 
 class Section(SimpleNamespace):
     """A mapping of the configuration: `section.key`, `vars(section)`.
 
-    Setting an attribute changes the value for this process, as `ConfigManager.update_config` does.
+    Setting an attribute changes the value for this process. Secrets are in the values, and never in `repr`.
     """
 
-    __slots__ = ("_change", "_place")
+    __slots__ = ("_owner", "_place")
 
-    def __init__(self, values: Mapping[str, Any], *, place: str, change: Change) -> None:
+    def __init__(self, values: Mapping[str, Any], *, place: str, owner: Owner) -> None:
         super().__init__()
         object.__setattr__(self, "_place", place)
-        object.__setattr__(self, "_change", change)
+        object.__setattr__(self, "_owner", owner)
         renew(self, values)
 
     def __getattr__(self, name: str) -> Any:
@@ -39,7 +48,10 @@ class Section(SimpleNamespace):
         raise AttributeError(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._change(join(self._place, name), value)
+        self._owner.assign(join(self._place, name), value)
+
+    def __repr__(self) -> str:
+        return f"Section({self._owner.redact(copied(self))})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and other processes get the values alone."""
@@ -56,7 +68,7 @@ def renew(section: Section, values: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(inner, Section):
             renew(inner, value)
         else:
-            held[name] = _wrapped(value, join(section._place, name), section._change)
+            held[name] = _wrapped(value, join(section._place, name), section._owner)
 
 
 def copied(value: Any, kind: Callable[..., Any] = dict) -> Any:
@@ -66,9 +78,9 @@ def copied(value: Any, kind: Callable[..., Any] = dict) -> Any:
     return [copied(entry, kind) for entry in value] if isinstance(value, list) else value
 
 
-def _wrapped(value: Any, place: str, change: Change) -> Any:
+def _wrapped(value: Any, place: str, owner: Owner) -> Any:
     if isinstance(value, Mapping):
-        return Section(value, place=place, change=change)
+        return Section(value, place=place, owner=owner)
     if isinstance(value, list | tuple):
-        return [_wrapped(entry, join(place, index), change) for index, entry in enumerate(value)]
+        return [_wrapped(entry, join(place, index), owner) for index, entry in enumerate(value)]
     return value
