@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from prism.cli.init import NEXT
+from prism.cli.init import LIGHTNING, NEXT
 from prism.cli.main import main
 
 
@@ -49,7 +50,9 @@ def test_each_template_is_a_valid_project_and_says_what_is_next(
     assert main(["init", "--template", template, str(folder)]) == 0
     told = capsys.readouterr()
     assert sorted(told.out.splitlines()) == sorted(f"wrote {path}" for path in folder.iterdir())
-    assert f"next: cd {shlex.quote(str(folder))} && {' && '.join(NEXT[template])}\n" in told.err
+    lacks = template == "lightning" and not any(map(find_spec, LIGHTNING))
+    commands = [*(["pip install lightning"] if lacks else []), *NEXT[template]]
+    assert f"next: cd {shlex.quote(str(folder))} && {' && '.join(commands)}\n" in told.err
     scripts = {word.partition(":")[0] for command in NEXT[template] for word in command.split() if ".py" in word}
     assert scripts == {path.name for path in folder.glob("*.py")}
     assert "@" not in (folder / "sais_foundation.yaml").read_text()
