@@ -86,6 +86,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setattr(sys, "argv", ["script.py"])
     monkeypatch.setattr(ConfigManager, "_instance", None)
     monkeypatch.setattr("sais_prism.hints._said", set())
+    monkeypatch.setattr("sais_prism.hints._before", [], raising=False)
     fresh: dict[str, Any] = {"run": None, "saved": LastSaved(), "working": False, "spoken_for": False}
     for name, value in {**fresh, "data_client": None, "ml_manager": None}.items():
         monkeypatch.setattr(held, name, value)

@@ -84,6 +84,13 @@ class ConfigManager:
         """Set the value at `key` for this process, a text as it is: what `section.key = value` does."""
         self._change(key, _literal(value))
 
+    def project_with(self, values: Mapping[str, Any]) -> Project:
+        """The project of this process, with other values at these keys."""
+        if not values:
+            return self.project
+        with of_this_package():
+            return self._open({**self._overrides, **{key: _literal(value) for key, value in values.items()}})
+
     def redact(self, value: Any) -> Any:
         """Plain data without its secrets."""
         return self.project.config.redactor.redact_values(value)

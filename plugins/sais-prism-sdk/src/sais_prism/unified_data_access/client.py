@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 
 import prism.protocols
 from prism.data.digest import digest_files, manifest_digest, verify_files
+from prism.project import Project
 from prism.protocols import DatasetVersion
 from prism.runs.datasets import find_dataset
 from sais_prism.core.config import ConfigManager
-from sais_prism.core.exceptions import DataAccessError, of_this_package
+from sais_prism.core.exceptions import DataAccessError, MLFlowIntegrationError, of_this_package
 from sais_prism.here import here
 
 _DIGITS = 12
@@ -41,20 +43,29 @@ class DataAccessClient:
     """Finds datasets through the data client that the configuration names.
 
     The arguments are those of sais-prism-sdk 0.1: `data_access` is `{"dataset_names": […]}`, or a list with such a
-    mapping in it. `token` and `cached` are the configuration's; nothing is contacted before a dataset is asked for.
+    mapping in it. A `token`, `cached=False` and `enabled=False` count for this client, otherwise the configuration
+    does. Nothing is contacted before a dataset is asked for.
     """
 
-    def __init__(self, token: str = "", cached: bool = True, enabled: bool = True, data_access: Any = None) -> None:
+    def __init__(
+        self,
+        token: str | None = "",
+        cached: bool = True,
+        enabled: bool = True,
+        data_access: Any = None,
+        *,
+        client: Any = None,
+    ) -> None:
         self.token = token
         self.cached = cached
         self.enabled = enabled
         self.data_access = data_access or {}
+        self.client = client
 
     @classmethod
     def configured(cls) -> DataAccessClient:
         """The client of `unified_data_access`."""
-        given = ConfigManager().config.unified_data_access
-        return cls(given.token, given.cached, given.enabled, given.data_access)
+        return cls(**vars(ConfigManager().config.unified_data_access))
 
     def __repr__(self) -> str:
         return f"DataAccessClient(enabled={self.enabled})"
@@ -68,11 +79,45 @@ class DataAccessClient:
         names = _names(self.data_access) if dataset_names is None else dataset_names
         found = []
         for name in [names] if isinstance(names, str) else names:
-            with of_this_package():
-                run = here.open_run
-                one = run.dataset(name) if run is not None else find_dataset(ConfigManager().project, name)
+            with _errors():
+                one = find_dataset(self._project(), name)
+            if here.open_run is not None:
+                here.open_run.record_dataset(one.as_version(), use="train")
             found.append({"index": one.name, "path": str(one.path), "version": one.version, "digest": one.digest})
         return found
+
+    def resolve(self, reference: str) -> DatasetVersion:
+        """As every data client of Prism's does. Raises `DataAccessError`."""
+        with _errors():
+            return self._configured_client().resolve(reference)
+
+    def fetch(self, version: DatasetVersion) -> Path:
+        """As every data client of Prism's does. Raises `DataAccessError`."""
+        with _errors():
+            return self._configured_client().fetch(version)
+
+    def _configured_client(self) -> prism.protocols.DataClient:
+        project = self._project()
+        client: prism.protocols.DataClient = project.build("data_client", project.config.unified_data_access.client)
+        return client
+
+    def _project(self) -> Project:
+        """The project, where need be with what this client was given."""
+        given = {"token": self.token or None, "cached": self.cached and None, "enabled": self.enabled and None}
+        given["client"] = self.client
+        configured = vars(ConfigManager().config.unified_data_access)
+        own = {key: value for key, value in given.items() if value not in (None, configured[key])}
+        return ConfigManager().project_with({f"unified_data_access.{key}": value for key, value in own.items()})
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Raise whatever goes wrong with a data client, a server out of reach too, as `DataAccessError`."""
+    try:
+        with of_this_package():
+            yield
+    except MLFlowIntegrationError as error:
+        raise DataAccessError(error.message, hint=error.hint) from error
 
 
 def initialize(**arguments: Any) -> DataAccessClient:
@@ -126,11 +171,24 @@ def _fetch(client: Any, version: DatasetVersion) -> Path:
 
 
 def _path(client: Any, name: str) -> Path:
-    """Where the client says that the dataset is: its answer is a list of mappings or of paths, or a mapping."""
-    answer = client.get_dataset([name])
+    """Where the client says that the dataset is.
+
+    Its answer is a list of entries, one entry, or a mapping of names to entries; an entry is a path, or a mapping or
+    an object with `path` and perhaps `index`.
+    """
+    try:
+        answer = client.get_dataset([name])
+    except DataAccessError:
+        raise
+    except Exception as error:  # of the user's own client, whatever it uses
+        what = f"{type(client).__name__}.get_dataset([{name!r}]) failed"
+        raise DataAccessError(f"{what}: {type(error).__name__}: {error}") from error
     path = next(_paths(answer, name), None)
     if path is None:
-        raise DataAccessError(f"{type(client).__name__}.get_dataset([{name!r}]) has no path for it: {answer!r}")
+        raise DataAccessError(
+            f"{type(client).__name__}.get_dataset([{name!r}]) has no path for it",
+            hint='it answers with a list of {"index": NAME, "path": PATH}',
+        )
     if not path.exists():
         raise DataAccessError(f"{type(client).__name__} says that {name!r} is at {path}, where nothing is")
     return path.absolute()
@@ -140,10 +198,12 @@ def _paths(answer: Any, name: str) -> Iterator[Path]:
     if isinstance(answer, Mapping) and name in answer:
         answer = answer[name]
     for entry in answer if isinstance(answer, list | tuple) else [answer]:
-        if isinstance(entry, Mapping) and entry.get("index", name) == name and "path" in entry:
-            yield Path(entry["path"])
-        elif isinstance(entry, str | Path):
+        if isinstance(entry, str | PurePath):
             yield Path(entry)
+            continue
+        said = entry if isinstance(entry, Mapping) else getattr(entry, "__dict__", {})
+        if said.get("index", name) == name and said.get("path"):
+            yield Path(said["path"])
 
 
 def _names(data_access: Any) -> Sequence[str]:
