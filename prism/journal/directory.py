@@ -150,7 +150,7 @@ def runs_folder(project: Path) -> Path:
 
 
 def create_run_directory(project: Path, run_id: str) -> RunDirectory:
-    """Make the directory of a new run. Raises `EnvironmentUnfit` when the disk does not allow it."""
+    """Make the directory of a new run. Raises `EnvironmentUnfit` when it is there, or the disk does not allow it."""
     directory = RunDirectory(runs_folder(project).absolute() / run_id)
     try:
         _check_room(project)
@@ -159,6 +159,10 @@ def create_run_directory(project: Path, run_id: str) -> RunDirectory:
             folder.mkdir()
         begun_by = ProcessIdentity.mine().dump()  # all that is known of a run that dies before its first record
         write_whole(directory.summary, json.dumps({"format": FORMAT, "run_id": run_id, "begun_by": begun_by}) + "\n")
+    except FileExistsError as error:  # of another run, which stays
+        raise EnvironmentUnfit(
+            f"{directory.path} is there already", hint="each run has a directory of its own"
+        ) from error
     except OSError as error:
         remove_run_directory(directory)
         raise EnvironmentUnfit(

@@ -62,6 +62,7 @@ def host(run: Run, *, credentials: Mapping[str, str]) -> None:
     `credentials` is what the worker took out of the environment.
     """
     _here.worker = run
+    _here.begun += 1
     _here.credentials.update(credentials)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
+from prism import Run
 from sais_prism.here import here
 
 _said: set[str] = set()
+_before: list[str] = []
 
 
 def hint(message: str) -> None:
-    """Say it on stderr, once; of several processes of a launch the first says it. An open run keeps it, too."""
+    """Say it on stderr, once; of several processes of a launch the first says it. The run keeps it, too."""
     if message in _said:
         return
     _said.add(message)
@@ -19,3 +21,10 @@ def hint(message: str) -> None:
         here.open_run.warn(message)
     elif int(os.environ.get("RANK", 0)) == 0:
         sys.stderr.write(f"hint: {message}\n")
+        _before.append(message)
+
+
+def repeat_hints(run: Run) -> None:
+    """Let a run that begins keep what was said before there was one."""
+    while _before:
+        run.say("warning", {"message": _before.pop(0)})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from prism import Run
 from prism.config.sections import ModelRepo
@@ -15,7 +16,7 @@ from sais_prism.core.exceptions import of_this_package
 from sais_prism.frameworks.devices import choose_device
 from sais_prism.frameworks.saved import LastSaved
 from sais_prism.here import here
-from sais_prism.hints import hint
+from sais_prism.hints import hint, repeat_hints
 from sais_prism.unified_data_access.client import as_data_client
 
 
@@ -23,7 +24,7 @@ def current_run(name: str = "") -> Run:
     """The run that is open, or else a new one, called `name`, that ends with the process."""
     run = here.open_run
     if run is None:
-        run = here.run = _begin(name)
+        run = _begin(name)
         here.spoken_for = False
     return run
 
@@ -37,7 +38,8 @@ def running(name: str) -> Iterator[Run]:
     if here.working:
         yield current_run()
         return
-    if here.spoken_for:  # by an earlier call
+    if here.spoken_for and here.open_run is not None:  # by an earlier call
+        here.saved.settle(here.open_run, hint)
         here.run = None
     run = current_run(name)
     here.working = here.spoken_for = True
@@ -45,9 +47,11 @@ def running(name: str) -> Iterator[Run]:
         yield run
     except BaseException as error:
         run.__exit__(type(error), error, error.__traceback__)
+        if isinstance(error, Exception):  # where Prism ends the run, a script that catches this changes nothing
+            run.before_success(functools.partial(_raise, error))
         raise
     else:
-        here.saved.keep(run, hint)
+        here.saved.keep(run)
         say_done(run)
     finally:
         here.working = False
@@ -59,12 +63,18 @@ def _begin(name: str) -> Run:
         run = _joined() or start_in(ConfigManager().project, name=name)
     if here.data_client is not None:
         run.use_data_client(as_data_client(here.data_client))
+    here.run = run
+    repeat_hints(run)
     saved = here.saved = LastSaved()
     if (output := run.params.get("output_dir")) is not None:
         saved.add_output(output)
-    run.before_success(lambda: saved.keep(run, hint))
+    run.before_success(lambda: saved.settle(run, hint))
     _record_datasets(run)
     return run
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _joined() -> Run | None:

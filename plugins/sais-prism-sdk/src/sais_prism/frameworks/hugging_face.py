@@ -46,4 +46,5 @@ def look_at_labels(train_dataloader: Any) -> None:
 
 
 def _mlflow_reports(run: Run, args: Any) -> bool:
-    return run.config.ml.enabled and "mlflow" in args.report_to
+    """Whether MLflow's calls go to the run, which is so where it is a tracker, and Transformers makes them."""
+    return "mlflow" in args.report_to and any(tracker.name == "mlflow" for tracker in run.config.trackers)

@@ -2,67 +2,79 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import wrapt
+
 from prism import Run
+from prism.project import JOURNAL_SCHEME
+from sais_prism.here import here
 
-MLFLOW = "MLFlowLogger"
+_JOURNAL = "JournalLogger"
+_TRAINER = ".trainer.trainer"
 
 
-def attach(run: Run, trainer: Any, module: Any) -> None:
-    """Let the run hear what a logger of the trainer hears, and of each checkpoint, until the fit ends.
+def attach(run: Run, trainer: Any) -> None:
+    """Let the run hear what a logger of the trainer hears, and of each checkpoint.
 
-    Where MLflow's own logger is there it is left to that: inside a run it logs to the run.
+    Where MLflow's own logger speaks to the run already it is left to that.
     """
-    if not any(type(logger).__name__ == MLFLOW for logger in trainer.loggers):
+    _record_checkpoints(type(trainer))
+    if not any(_speaks_to_run(logger) for logger in trainer.loggers):
         trainer.loggers = [*trainer.loggers, _logger(run, trainer)]
-        if trainer.is_global_zero:
-            _log_hyperparameters(run, getattr(module, "hparams_initial", None) or {})
-    trainer.save_checkpoint = _recording(run, trainer, trainer.save_checkpoint)
 
 
 def detach(trainer: Any) -> None:
-    """Undo `attach`."""
+    """Let the run hear no more of what the trainer's loggers hear."""
     trainer.loggers = [logger for logger in trainer.loggers if type(logger).__name__ != _JOURNAL]
-    vars(trainer).pop("save_checkpoint", None)
 
 
-def batch_loss(outputs: Any) -> Any:
-    """The loss that a training step has returned, or None."""
+def batch_loss(trainer: Any, outputs: Any) -> Any:
+    """The loss that a training step has returned, or None; Lightning has divided it by the batches of a step."""
     if isinstance(outputs, Mapping):
         outputs = outputs.get("loss")
-    return outputs.detach().item() if hasattr(outputs, "detach") and outputs.numel() == 1 else None
+    if not hasattr(outputs, "detach") or outputs.numel() != 1:
+        return None
+    return outputs.detach().item() * trainer.accumulate_grad_batches
 
 
-_JOURNAL = "JournalLogger"
+def _speaks_to_run(logger: Any) -> bool:
+    return type(logger).__name__ == _JOURNAL or str(getattr(logger, "_tracking_uri", "")).startswith(JOURNAL_SCHEME)
 
 
 def _logger(run: Run, trainer: Any) -> Any:
     """A logger of the trainer's own package that writes to the run's journal."""
-    package = type(trainer).__module__.partition(".trainer")[0]
-    silent = sys.modules[f"{package}.loggers.logger"].DummyLogger
+    module = next(cls.__module__ for cls in type(trainer).__mro__ if cls.__module__.endswith(_TRAINER))
+    silent = sys.modules[module.removesuffix(_TRAINER) + ".loggers.logger"].DummyLogger
+    told: dict[str, int] = {}
 
     def log_metrics(_: Any, metrics: Mapping[str, float], step: int | None = None) -> None:
-        if trainer.is_global_zero:
-            run.log_metrics(metrics, step=trainer.global_step)
+        now = trainer.global_step
+        if trainer.is_global_zero:  # `epoch` is added to all that is logged at a step
+            run.log_metrics({key: value for key, value in metrics.items() if told.get(key) != now}, step=now)
+            told["epoch"] = now
 
-    return type(_JOURNAL, (silent,), {"log_metrics": log_metrics})()
+    def log_hyperparams(_: Any, params: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
+        if trainer.is_global_zero:  # a parameter of the configuration stays what it is there
+            run.log_params({name: value for name, value in dict(params).items() if name not in run.params})
+
+    body = {"log_metrics": log_metrics, "log_hyperparams": log_hyperparams, "save_dir": trainer.default_root_dir}
+    return type(_JOURNAL, (silent,), body)()
 
 
-def _log_hyperparameters(run: Run, given: Mapping[str, Any]) -> None:
-    """What `save_hyperparameters()` has kept; a parameter of the configuration stays what it is there."""
-    run.log_params({name: value for name, value in given.items() if name not in run.params})
+def _record_checkpoints(kind: Any) -> None:
+    """Let trainers of this class record the checkpoints that they write, when they have the manager as a callback."""
+    if not isinstance(kind.save_checkpoint, wrapt.ObjectProxy):
+        wrapt.wrap_function_wrapper(kind, "save_checkpoint", _save_checkpoint)
 
 
-def _recording(run: Run, trainer: Any, save: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(save)
-    def recorded(filepath: Any, *arguments: Any, **named: Any) -> Any:
-        answer = save(filepath, *arguments, **named)
-        if trainer.is_global_zero:
-            run.record_checkpoint(filepath, step=trainer.global_step)
-        return answer
-
-    return recorded
+def _save_checkpoint(save: Any, trainer: Any, arguments: Any, named: Any) -> Any:
+    answer = save(*arguments, **named)
+    path = Path(arguments[0] if arguments else named["filepath"])
+    ours = any(getattr(callback, "logs_to_prism", False) for callback in trainer.callbacks)
+    if ours and trainer.is_global_zero and here.open_run is not None and path.exists():
+        here.open_run.record_checkpoint(path, step=trainer.global_step)
+    return answer

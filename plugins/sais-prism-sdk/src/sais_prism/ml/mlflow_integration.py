@@ -19,7 +19,6 @@ from sais_prism.core.exceptions import of_this_package
 from sais_prism.core.sections import copied
 from sais_prism.frameworks import hugging_face, lightning
 from sais_prism.here import here
-from sais_prism.hints import hint
 from sais_prism.running import current_run, model_repo
 
 _CALLBACKS = {
@@ -78,8 +77,8 @@ class MLflowService:
         """
         if isinstance(params, str | Path):
             run = self.run
-            here.saved.note(params)
-            here.saved.keep(run, hint)
+            here.saved.choose(params)
+            here.saved.keep(run)
             return
         given = copied(params)
         if missing := sorted({"name", "version"} - given.keys()):
@@ -152,17 +151,19 @@ class MLflowManager(MLflowService):
     logs_to_prism = True
     """Tells MLflow's autologging that the trainer's metrics reach the run already."""
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        self._last_step = -1
-        lightning.attach(self.run, trainer, pl_module)
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        lightning.attach(self.run, trainer)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._last_step = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = lightning.batch_loss(outputs)
+        loss = lightning.batch_loss(trainer, outputs)
         if loss is not None and trainer.is_global_zero and trainer.global_step != self._last_step:
             self._last_step = trainer.global_step
             self.log_metrics({"batch_loss": loss}, step=trainer.global_step)
 
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         lightning.detach(trainer)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
