@@ -59,7 +59,8 @@ class LastSaved:
         if self._is_settled:
             return
         self.keep(run)
-        if self.folder is None and self.inside is not None and run.config.ml.model_repo.registers:
+        ml = run.config.ml
+        if self.folder is None and self.inside is not None and ml.enabled and ml.model_repo.registers:
             say(
                 f"no model is registered: {self.inside} is inside the trainer's output_dir, whose checkpoints are not"
                 " the model; save the finished one elsewhere"
