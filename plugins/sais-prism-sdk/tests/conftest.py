@@ -62,11 +62,17 @@ class Here:
     def python(self, *words: str | Path, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
         """A Python of its own here, to its end, which is to be with that code."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OTHERS)}
-        done = subprocess.run(
+        started = subprocess.Popen(
             [sys.executable, *map(str, words)],
             cwd=self.path, env={**kept, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", **environ},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        try:
+            out, err = started.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            started.terminate()  # a launcher ends what it has launched
+            out, err = started.communicate(timeout=30)
+        done = subprocess.CompletedProcess(words, started.returncode, out, err)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

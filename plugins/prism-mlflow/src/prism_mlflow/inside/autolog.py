@@ -96,17 +96,22 @@ def _switch(flavor: str, options: Mapping[str, Any]) -> None:
 
 
 def _leave_to_loggers() -> None:
-    """Keep out of a Lightning trainer that has MLflow's own logger: it logs the same metrics under the same names."""
+    """Keep out of a Lightning trainer that has MLflow's own logger, or a callback with a true `logs_to_prism`.
+
+    These log the same metrics under the same names.
+    """
     from mlflow.utils.autologging_utils import disable_autologging as without_autologging
 
     def fit(original: Any, trainer: Any, arguments: Any, named: Any) -> Any:
-        if any(type(logger).__name__ == "MLFlowLogger" for logger in trainer.loggers):
+        logged = any(type(logger).__name__ == "MLFlowLogger" for logger in trainer.loggers)
+        if logged or any(getattr(callback, "logs_to_prism", False) for callback in trainer.callbacks):
             with without_autologging():
                 return original(*arguments, **named)
         return original(*arguments, **named)
 
     for name in ("lightning.pytorch", "pytorch_lightning"):
-        if (package := sys.modules.get(name)) is not None and not isinstance(package.Trainer.fit, wrapt.ObjectProxy):
+        package = sys.modules.get(name)
+        if package is not None and not isinstance(package.Trainer.fit, wrapt.BoundFunctionWrapper):
             wrapt.wrap_function_wrapper(package, "Trainer.fit", fit)
 
 

@@ -67,7 +67,7 @@ def _logger(run: Run, trainer: Any) -> Any:
 
 def _record_checkpoints(kind: Any) -> None:
     """Let trainers of this class record the checkpoints that they write, when they have the manager as a callback."""
-    if not isinstance(kind.save_checkpoint, wrapt.ObjectProxy):
+    if not isinstance(kind.save_checkpoint, wrapt.BoundFunctionWrapper):
         wrapt.wrap_function_wrapper(kind, "save_checkpoint", _save_checkpoint)
 
 
