@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prism.errors import UsageError
-from prism.journal.directory import RunDirectory
+from prism.errors import EnvironmentUnfit, UsageError
+from prism.journal.directory import RunDirectory, create_run_directory
 from prism.journal.identity import ProcessIdentity
 from prism.journal.opening import open_journal
 from prism.journal.writer import JournalWriter
@@ -124,3 +124,10 @@ def test_workers_of_one_parent_are_one_launch_and_a_restart_is_an_attempt(projec
     again = join_foreign_launch(project, {**environ, "TORCHELASTIC_RESTART_COUNT": "1"})
     assert first and again and first.directory == again.directory
     assert (first.attempt, again.attempt) == (1, 2)
+
+
+def test_the_directory_of_a_run_is_never_made_anew(tmp_path: Path) -> None:
+    first = create_run_directory(tmp_path, "20261123-1")
+    with pytest.raises(EnvironmentUnfit, match="is there already"):
+        create_run_directory(tmp_path, "20261123-1")
+    assert first.summary.is_file()

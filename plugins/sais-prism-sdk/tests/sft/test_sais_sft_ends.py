@@ -102,3 +102,24 @@ def test_a_run_within_a_run_is_the_same_run(here: Any) -> None:
     here.python("script.py")
     assert [read_state(run).status for run in here.runs()] == ["FINISHED"]
     assert here.state().name == "Outer"
+
+
+ONE_FOLDER = """
+import pathlib
+folder = pathlib.Path("model")
+folder.mkdir()
+for number in ("1", "2"):
+    Work().run(lambda: [(folder / "config.json").write_text(number), ServiceLocator.get_ml_manager().log_model(folder)])
+    (folder / "tokenizer.json").write_text(number)  # of the same run still
+"""
+
+
+@pytest.mark.parametrize("words", [["script.py"], ["-m", "prism", "run", "script.py"]], ids=["python", "prism run"])
+def test_runs_that_save_to_the_same_folder_have_their_own_models(words: list[str], here: Any) -> None:
+    here.configure()
+    here.write("script.py", SCRIPT + ONE_FOLDER)
+    here.python(*words)
+    states = sorted((read_state(run) for run in here.runs()), key=lambda state: state.started)
+    for state, number in zip(states, ("1", "2"), strict=True):
+        found = {path.name: path.read_text() for path in state.directory.model.iterdir()}
+        assert found == {"config.json": number, "tokenizer.json": number}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -222,3 +223,16 @@ def test_which_folder_is_the_model(here: Any) -> None:
     assert (two.directory.model / "config.json").read_text() == "last"
     assert not two.warnings
     assert {path.name for path in three.directory.model.iterdir()} == {"config.json", "tokenizer.json"}
+
+
+def test_where_mlflow_is_no_tracker_the_manager_reports(here: Any) -> None:
+    from sais_prism.core.service_locator import ServiceLocator
+
+    here.configure(CONFIG)
+    args = SimpleNamespace(report_to=["mlflow"], output_dir="out")
+    state = SimpleNamespace(is_world_process_zero=True, global_step=3)
+    ServiceLocator.get_ml_manager().on_log(args, state, None, logs={"loss": 0.5, "note": "no number"})
+    other = SimpleNamespace(is_world_process_zero=False, global_step=4)
+    ServiceLocator.get_ml_manager().on_log(args, other, None, logs={"loss": 0.4})
+    assert here.points("loss") == [(3, 0.5)]
+    assert here.points("note") == []

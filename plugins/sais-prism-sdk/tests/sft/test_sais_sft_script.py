@@ -63,22 +63,28 @@ def test_as_a_program(sft: Any) -> None:
 
 
 def test_under_prism_run_without_a_server(sft: Any, free_port: int) -> None:
-    sft.configure(**SMALL, **QUICK, device="cpu", tracking_uri=f"http://127.0.0.1:{free_port}")
+    sft.configure(**SMALL, **QUICK, tracking_uri=f"http://127.0.0.1:{free_port}")
     sft.path.joinpath("script.py").write_text(sft.seed[0].replace(*TWICE), encoding="utf-8")
     done = sft.python("-m", "prism", "run", "script.py", PRISM__TRACKERS='[{"name": "mlflow", "timeout": 1}]')
-    assert sft.count(done.stderr, *HINTS[1:]) == dict.fromkeys(HINTS[1:], 1)
-    assert HINTS[0] not in done.stderr
+    assert sft.count(done.stderr, *HINTS) == dict.fromkeys(HINTS, 1)
+    assert "the run has begun with another" not in done.stderr
     first, second = sft.states()
     is_whole(first, 20)
     is_whole(second, 20)
     assert {run.state.model["state"] for run in (first, second)} == {"pending"}
+    assert {run.state.params["device"] for run in (first, second)} == {"cpu"}
 
 
 def test_two_ranks_and_two_runs(sft: Any) -> None:
     sft.configure(**SMALL, **QUICK, device="cpu")
-    sft.path.joinpath("script.py").write_text(sft.seed[0].replace(*TWICE), encoding="utf-8")
+    saving = 'tokenizer.save_pretrained("./fine_tuned_model")'
+    counted = f"sys.stdout.write(str(len({saving})) + ' files' + chr(10))"
+    script = "import sys\n" + sft.seed[0].replace(*TWICE).replace(saving, counted)
+    sft.path.joinpath("script.py").write_text(script, encoding="utf-8")
     launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "script.py")
-    sft.python(*launch, ACCELERATE_USE_CPU="true")
+    done = sft.python(*launch, ACCELERATE_USE_CPU="true")
+    written = [line for line in done.stdout.splitlines() if line.endswith(" files")]
+    assert sorted(line == "0 files" for line in written) == [False, False, True, True]
     first, second = sft.runs()
     for run in (first, second):
         is_whole(run, 10)  # 16 examples, 4 of them at a step on each of the ranks

@@ -79,9 +79,15 @@ class ConfigManager:
         changes nothing then.
         """
         self._change(key_path, value if isinstance(value, str) else _literal(value), update_yaml=update_yaml)
+        _say_where_it_holds(key_path)
 
     def assign(self, key: str, value: Any) -> None:
         """Set the value at `key` for this process, a text as it is: what `section.key = value` does."""
+        self.replace(key, value)
+        _say_where_it_holds(key)
+
+    def replace(self, key: str, value: Any) -> None:
+        """`assign`, for who says himself why it is another."""
         self._change(key, _literal(value))
 
     def project_with(self, values: Mapping[str, Any]) -> Project:
@@ -101,10 +107,8 @@ class ConfigManager:
             project = self._open(overrides)
             if update_yaml:
                 self._write(project.config, key)
-        if here.open_run is not None:
-            hint(f"{key} is changed while a run is open: the run's record keeps what it began with")
-        elif reconfigure(project):
-            hint(f"the run has begun with another {key}: give it to `prism run` itself, before `--`")
+        if here.open_run is None:
+            reconfigure(project)
         self.project, self._overrides = project, overrides
         renew(self.config, _values(project.config))
 
@@ -201,6 +205,13 @@ def _plain(value: Any) -> Any:
         f"a value of type {type(value).__name__} cannot stand in the configuration",
         hint="numbers, texts, truths, lists and mappings can",
     )
+
+
+def _say_where_it_holds(key: str) -> None:
+    if here.open_run is not None:
+        hint(f"{key} is changed while a run is open: the run's record keeps what it began with")
+    elif hosted_project() is not None:
+        hint(f"the run has begun with another {key}: give it to `prism run` itself, before `--`")
 
 
 class _Config:

@@ -18,7 +18,7 @@ def choose_device(manager: ConfigManager) -> None:
     """Let `ml.parameters.device` be the best device of this machine where the one it names is not here."""
     asked = manager.get(KEY)
     if isinstance(asked, str) and (best := instead_of(asked)):
-        manager.update_config(KEY, best)
+        manager.replace(KEY, best)
         hint(f"{KEY}: this machine has no {asked}; {best} is used. Write `device: auto` for the best there is")
 
 
