@@ -205,7 +205,7 @@ def test_the_file_is_whole_at_any_time_and_after_a_kill(here: Any) -> None:
     file = here.configure(FILE)
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, name, times], cwd=here.path, stdout=subprocess.PIPE)
-        for name, times in (("first", "40"), ("second", "100000"))
+        for name, times in (("first", "20"), ("second", "100000"))
     ]
     for writer in writers:
         assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"

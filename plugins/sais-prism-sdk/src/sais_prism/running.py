@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from prism import Run
 from prism.config.sections import ModelRepo
-from prism.errors import DataError
+from prism.errors import DataError, Unreachable
 from prism.runs.start import hosted_project, hosted_run, say_done, start_in
 from sais_prism.core.config import ConfigManager
 from sais_prism.core.exceptions import of_this_package
@@ -94,11 +94,12 @@ def _record_datasets(run: Run) -> None:
     for name in access.data_access.dataset_names:
         try:
             run.dataset(name)
-        except DataError as error:
+        except (DataError, Unreachable) as error:
             hint(f"the dataset {name!r} is not recorded as used: {error.message}")
 
 
 def model_repo(given: Mapping[str, Any]) -> ModelRepo:
     """A `model_repo` as scripts hand it over, for one run."""
     tags = {str(key): str(value) for key, value in (given.get("tag") or given.get("tags") or {}).items()}
-    return ModelRepo(name=str(given["name"]), version=str(given["version"] or ""), tag=tags)
+    more = {key: given[key] for key in ("registered", "await_registration_for") if given.get(key) is not None}
+    return ModelRepo(name=str(given["name"]), version=str(given["version"] or ""), tag=tags, **more)

@@ -15,10 +15,11 @@ import wrapt
 
 from prism import Run
 from sais_prism.core.config import ConfigManager
-from sais_prism.core.exceptions import of_this_package
+from sais_prism.core.exceptions import MLFlowIntegrationError, of_this_package
 from sais_prism.core.sections import copied
 from sais_prism.frameworks import hugging_face, lightning
 from sais_prism.here import here
+from sais_prism.hints import hint
 from sais_prism.running import current_run, model_repo
 
 _CALLBACKS = {
@@ -91,9 +92,12 @@ class MLflowService:
 
         Raises `MLFlowIntegrationError` when it does not answer.
         """
+        project = self.config.project
+        if not project.config.trackers:
+            raise MLFlowIntegrationError("no model is registered anywhere while `ml.enabled` is false")
         with of_this_package():
-            project = ConfigManager().project
-            registry = project.build("model_registry", project.config.trackers[0])
+            registry = project.plugins.build("model_registry", project.config.trackers[0].name)
+            registry.open(project.config.project, project.config.section("ml"))
             return list(registry.versions(name or project.config.ml.model_repo.name))
 
 
@@ -114,6 +118,9 @@ class MLflowManager(MLflowService):
         self.ml_config = self.config.config.ml if self.ml_config is None else self.ml_config
         self.experiment_name = experiment_name if named else self.config.config.foundation.experiment_name
         self.experiment_description = experiment_description
+        configured = self.config.config.foundation.experiment_name
+        if self.experiment_name != configured:
+            hint(f"runs are of the experiment {configured!r}: write `foundation.experiment_name` for another")
         self._last_step = -1
         _become_callback(self)
 
