@@ -54,7 +54,7 @@ def train_with_transformers(folder: Path) -> None:
     ).train()
 
 
-def train_with_lightning(package: str, folder: Path, *, logger: Any) -> None:
+def train_with_lightning(package: str, folder: Path, *, logger: Any, callbacks: Any = None) -> None:
     import torch
 
     lightning: Any = importlib.import_module(package)
@@ -75,8 +75,9 @@ def train_with_lightning(package: str, folder: Path, *, logger: Any) -> None:
 
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = lightning.Trainer(
-        max_epochs=2, logger=logger, log_every_n_steps=1, accelerator="cpu", default_root_dir=folder, **quiet
-    )
+        max_epochs=2, logger=logger, callbacks=callbacks, log_every_n_steps=1, accelerator="cpu",
+        default_root_dir=folder, **quiet,
+    )  # fmt: skip
     trainer.fit(Net(), torch.utils.data.DataLoader(torch.ones(8, 2), batch_size=4))
 
 
@@ -151,6 +152,23 @@ def test_points_are_not_doubled_where_lightning_has_mlflows_logger(enter: Any, f
     train_with_lightning("lightning.pytorch", tmp_path, logger=loggers.MLFlowLogger())
     assert [step for step, _ in points(inside, "train_loss")] == [0, 1, 2, 3]
     disable_autologging()
+
+
+def test_autologging_keeps_out_where_a_callback_logs_to_the_run(enter: Any, free_port: int, tmp_path: Path) -> None:
+    """It says so by an attribute; a callback that does not, and a run before, change nothing."""
+    needs("lightning")
+    lightning: Any = importlib.import_module("lightning.pytorch")
+
+    class Speaking(lightning.Callback):  # type: ignore[misc, name-defined]
+        logs_to_prism = True
+
+    for _ in range(2):
+        inside = enter(f"http://127.0.0.1:{free_port}", timeout=1.5, auto_log="true")
+        train_with_lightning("lightning.pytorch", tmp_path, logger=False, callbacks=[Speaking()])
+        assert not points(inside, "train_loss")
+        train_with_lightning("lightning.pytorch", tmp_path, logger=False, callbacks=[lightning.Callback()])
+        assert [step for step, _ in points(inside, "train_loss")] == [0, 1]
+        inside.leave()
 
 
 def test_a_slow_server_costs_training_nothing(enter: Any, fault_proxy: FaultProxy, tmp_path: Path) -> None:
