@@ -169,7 +169,7 @@ def _save_tokenizer(save_pretrained: Any, _: Any, arguments: Any, named: dict[st
     The others would write its files anew while they are copied.
     """
     folder = arguments[0] if arguments else named.get("save_directory")
-    if False:
+    if here.saved.is_last(folder) and _rank() > 0:
         return ()
     return save_pretrained(*arguments, **named)
 
