@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import runpy
@@ -21,6 +22,7 @@ from prism.journal.projection import Follower
 from prism.journal.state import RunState, read_state
 
 SEED = Path(__file__).parents[1] / "seed" / "README.md"
+DIGEST = "ff78a11143edf060d18d6724b5812361ac7ec9a9466dee2a01c27936b74e9ec8"
 DRUG_QA = Path(__file__).parents[4] / "examples" / "drug_qa"
 RECORDS = 16
 _BLOCK = re.compile(r"^```(\w*) *\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -112,6 +114,7 @@ class SftProject:
 @pytest.fixture(scope="session")
 def seed() -> tuple[str, str]:
     """The script and the configuration of the seed, letter for letter."""
+    assert hashlib.sha256(SEED.read_bytes()).hexdigest() == DIGEST, "it is no longer the seed's, byte for byte"
     blocks = _BLOCK.findall(SEED.read_text(encoding="utf-8"))
     (script,) = (text for kind, text in blocks if kind == "python" and "class SFTTraining" in text)
     (config,) = (text for kind, text in blocks if kind == "yaml" and text.startswith("foundation:"))

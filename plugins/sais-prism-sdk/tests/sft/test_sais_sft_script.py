@@ -54,6 +54,7 @@ def test_as_a_program(sft: Any) -> None:
     assert all(one["digest"].startswith("sha256:") for one in run.records("checkpoint"))
     (version,) = sft.registered()
     assert version[0] == run.state.trackers["mlflow"].run_id
+    assert len(run.records("model")) == 1
     assert run.state.model["state"] == "registered"
     assert (run.state.model["name"], run.state.model["version"]) == ("llama_models", "1.0.1")
     weights = "model.safetensors"
