@@ -31,7 +31,7 @@ NAMES = {
     "sais_prism.ml.mlflow_integration:MLflowManager.set_log_params": "self key val",
     "sais_prism.ml.mlflow_integration:MLflowService": "",
     "sais_prism.ml.mlflow_integration:initialize": "arguments named",
-    "sais_prism.unified_data_access.client:DataAccessClient": "token cached enabled data_access",
+    "sais_prism.unified_data_access.client:DataAccessClient": "token cached enabled data_access client",
     "sais_prism.unified_data_access.client:DataAccessClient.get_dataset": "self dataset_names",
     "sais_prism.unified_data_access.client:DataClient": "",
     "sais_prism.unified_data_access.client:DataClient.get_dataset": "self dataset_names",
