@@ -164,8 +164,16 @@ def test_a_download_that_is_cut_off_for_ever_leaves_nothing(site: Any, make: Mak
 
 def test_an_empty_file_and_addresses_of_other_kinds(site: Any, make: Make) -> None:
     site.serve("/empty", b"")
-    site.list_datasets(("e", "empty"), ("s3", "s3://b/x"), ("user", "http://u:pw-of-u@127.0.0.1/x"), ("no", " "))
-    for name, said in (("e", "is empty"), ("s3", "begins with s3:"), ("user", "user information"), ("no", "none")):
+    site.list_datasets(
+        ("e", "empty"), ("s3", "s3://b/x"), ("user", "http://u:pw-of-u@127.0.0.1/x"), ("no", " "), ("bad", "http://[x")
+    )
+    for name, said in (
+        ("e", "is empty"),
+        ("s3", "begins with s3:"),
+        ("user", "user information"),
+        ("no", "none"),
+        ("bad", "none"),
+    ):
         with pytest.raises(DataError, match=said) as caught:
             make().resolve(name)
         assert "pw-of-u" not in str(caught.value)

@@ -66,7 +66,7 @@ class Cache:
             _remove_stale(folder)
         except OSError as error:
             raise unwritable(folder, error) from error
-        return folder / _unique()
+        return folder / unique_name()
 
     def adopt(self, copy: Path, version: DatasetVersion) -> None:
         """Take the file `copy` from `incoming`, checked by its writer, as the only file of `version`."""
@@ -113,7 +113,7 @@ class Cache:
             "digest": version.digest,
             "files": [[file.path, file.size, file.sha256] for file in version.files],
         }
-        incoming = place / "incoming" / _unique()
+        incoming = place / "incoming" / unique_name()
         try:
             incoming.parent.mkdir(exist_ok=True)
             incoming.write_text(json.dumps(manifest))
@@ -130,7 +130,7 @@ def _bring(file: DatasetFile, *, original: Path, place: Path) -> None:
     if target.is_file() and not verify_files(target, [file]):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    incoming = place / "incoming" / _unique()
+    incoming = place / "incoming" / unique_name()
     try:
         found = _copy(original, incoming)
         if found != (file.size, file.sha256):
@@ -188,7 +188,8 @@ def _remove_stale(incoming: Path) -> None:
             continue
 
 
-def _unique() -> str:
+def unique_name() -> str:
+    """A name that no other process has for a file, on any machine."""
     return f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex}"
 
 

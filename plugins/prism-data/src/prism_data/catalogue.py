@@ -63,7 +63,10 @@ class Catalogue:
         said = f"the catalogue {self._shown} says of {name!r}"
         if not path.isprintable() or not path.strip():
             raise DataError(f"{said} a path that is none: empty, or with control characters")
-        parts = urlsplit(path)
+        try:
+            parts = urlsplit(path)
+        except ValueError:
+            raise DataError(f"{said} an address that is none") from None
         if parts.scheme == "file" and parts.hostname in (None, "localhost"):
             return Path(unquote(parts.path))
         if path.startswith("/"):

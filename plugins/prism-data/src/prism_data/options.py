@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen, validators
 
+from prism.config import SECRET
+
 _LONGEST = 3600.0
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -75,7 +77,7 @@ class HttpOptions:
     url: str = field(validator=_check_url)
     query: str = "type=dataset&q={name}"
     header: str = field(default="auth_token", validator=_check_header)
-    token: str = field(default="", repr=False, converter=_stripped, validator=_check_token, metadata={"secret": True})
+    token: str = field(default="", repr=False, converter=_stripped, validator=_check_token, metadata=SECRET)
     timeout: float = field(default=30.0, validator=[validators.gt(0), validators.le(_LONGEST)])
     ca_bundle: Path | None = None
     roots: tuple[Path, ...] = ()

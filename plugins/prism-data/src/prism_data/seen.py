@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 
 from attrs import frozen
 
 from prism.protocols import DatasetFile
-from prism_data.cache import unwritable
+from prism_data.cache import unique_name, unwritable
 
 
 @frozen
@@ -36,7 +34,7 @@ def write_seen(note: Path, seen: Seen) -> None:
     if not seen.etag:
         return
     kept = {"etag": seen.etag, "name": seen.file.path, "size": seen.file.size, "sha256": seen.file.sha256}
-    temporary = note.with_name(f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex}")
+    temporary = note.with_name(unique_name())
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(kept), encoding="utf-8")
