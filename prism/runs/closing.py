@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from prism.errors import DataError
 from prism.journal.directory import RunDirectory
 from prism.runs.files import matching_files
 from prism.runs.scored_metrics import score_series
@@ -32,14 +33,18 @@ def conclude(run: Run, project: Project, *, acts: Sequence[Callable[[], None]]) 
 def _log_configured_artifacts(run: Run) -> None:
     """Keep what `ml.artifacts` names; what is not there, or cannot be kept, is said."""
     for pattern in run.config.ml.artifacts:
-        found = matching_files(run.project, pattern, without=run.directory.parent)
+        try:
+            found = matching_files(run.project, pattern, without=run.directory.parent)
+        except (OSError, ValueError, IndexError) as error:  # pathlib's, the last two of what is no pattern
+            run.warn(f"ml.artifacts: {pattern!r} cannot be looked for ({error})")
+            continue
         if not found:
             run.warn(f"ml.artifacts: nothing matches {pattern!r} in {run.project}")
         for path in found:
             try:
                 run.log_artifact(path, name=path.relative_to(run.project).as_posix())
-            except OSError as error:  # the work is done by now, and counts
-                run.warn(f"ml.artifacts: {path} could not be kept ({error.strerror})")
+            except DataError as error:  # gone by now; the work is done, and counts
+                run.warn(f"ml.artifacts: {error.message}")
 
 
 def _log_scored_metrics(run: Run, project: Project) -> None:

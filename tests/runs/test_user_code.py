@@ -480,7 +480,7 @@ def test_configured_artifacts_are_kept_as_they_are_at_the_end(project: Any) -> N
     project.configure(
         "foundation: {experiment_name: a}\n"
         "ml:\n  enabled: false\n"
-        "  artifacts: ['out/*.csv', 'figures', '*.none', '**/deep.txt', '../outside.txt', '/etc/hostn*']\n"
+        "  artifacts: ['out/*.csv', 'figures', '*.none', '**/deep.txt', '../outside.txt', '/etc/hostn*', '**.csv']\n"
     )
     project.write("../outside.txt", "outside\n")
     project.write("a/b/deep.txt", "deep\n")
@@ -500,7 +500,7 @@ def test_configured_artifacts_are_kept_as_they_are_at_the_end(project: Any) -> N
     kept = {r.data["name"]: (project.run().path / r.data["stored"]).read_text() for r in project.records("file")}
     expected = {name: name for name in ("out/a.csv", "out/b.csv", "figures/x/loss.svg")}
     assert kept == {**expected, "a/b/deep.txt": "deep\n"}
-    for pattern in ("*.none", "../outside.txt", "/etc/hostn*"):
+    for pattern in ("*.none", "../outside.txt", "/etc/hostn*", "**.csv"):
         assert [line for line in done.err.splitlines() if "ml.artifacts" in line and pattern in line]
 
 
