@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from prism.config import Configuration
 from prism.errors import EnvironmentUnfit
 from prism.journal.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
 from prism.journal.identity import new_run_id
@@ -50,6 +51,11 @@ def keep_configuration(directory: RunDirectory, project: Project, *, attempt: in
     write_whole(directory.config_of(attempt), project.config.dump())
 
 
+def shown_parameters(config: Configuration) -> dict[str, Any]:
+    """`ml.parameters` as plain data, secrets as "***": a number may be one, which no redactor looks for in records."""
+    return config.plain()["ml"].get("parameters") or {}
+
+
 def enter_attempt(
     directory: RunDirectory,
     *,
@@ -86,7 +92,7 @@ def enter_attempt(
         on_finish=on_finish,
     )
     if role == "worker" and mine.rank == 0 and project.config.ml.auto_log:
-        run.log_params(project.config.plain()["ml"].get("parameters") or {})
+        run.log_params(shown_parameters(project.config))
     journal.keep_alive()
     journal.keep_room()
     return run

@@ -22,7 +22,14 @@ from prism.journal.directory import RunDirectory
 from prism.launch.membership import membership
 from prism.launch.topology import node_of_worker
 from prism.project import Project, as_overrides, open_project
-from prism.runs.beginning import begin_run, describe_run, enter_attempt, enter_trackers, keep_configuration
+from prism.runs.beginning import (
+    begin_run,
+    describe_run,
+    enter_attempt,
+    enter_trackers,
+    keep_configuration,
+    shown_parameters,
+)
 from prism.runs.ending import ending_of
 from prism.runs.foreign import Place, join_foreign_launch
 from prism.runs.handle import Run, runs_of_this_process
@@ -107,22 +114,22 @@ def hosted_project() -> Project | None:
     return _here.worker._project if _here.worker is not None else None
 
 
-def reconfigure(project: Project) -> bool:
+def reconfigure(project: Project) -> None:
     """Let the run that `prism run` has begun for this process have the values of `project`, and its record too.
 
     For packages that take overrides from user code. What has acted already (the trackers, the launcher) is as it
-    was. Whether there is such a run.
+    was. Does nothing where there is no such run.
     """
     run = _here.worker
     if run is None or run.status != "RUNNING":
-        return False
-    before, run._project = run.params, project
+        return
+    before, run._project = shown_parameters(run.config), project
     if run.rank == 0:
         keep_configuration(RunDirectory(run.directory), project, attempt=run.attempt)
-        changed = {key: value for key, value in run.params.items() if before.get(key, ...) != value}
+        now = shown_parameters(project.config)
+        changed = {key: value for key, value in now.items() if before.get(key, ...) != value}
         if changed and project.config.ml.auto_log:
             run.log_params(changed)
-    return True
 
 
 def outer_environment() -> dict[str, str]:

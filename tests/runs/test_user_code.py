@@ -476,6 +476,26 @@ def test_overrides_reach_the_run_and_never_the_file(project: Any) -> None:
     assert file.read_text() == text and "2e-05" in project.run().config.read_text()
 
 
+def test_a_package_that_changes_values_of_the_run_changes_its_record_without_secrets(project: Any) -> None:
+    project.configure("ml: {enabled: false, parameters: {api_key: 11111111, lr: 1, same: 3}}\n")
+    project.write(
+        "train.py",
+        """
+        from prism.project import open_project
+        from prism.runs.start import hosted_project, reconfigure
+        def work(run):
+            values = ("ml.parameters.lr=2", "ml.parameters.api_key=77777777")
+            reconfigure(open_project(hosted_project().config.path, overrides=values))
+            print(run.params.lr, run.params.api_key == 77777777)
+        """,
+    )
+    done = project.prism("run", "train.py:work")
+    assert done.code == 0 and "2 True" in done.out, done.err
+    assert [record.data["params"] for record in project.records("params")][1:] == [{"lr": 2}]
+    assert project.state().params == {"api_key": "***", "lr": 2, "same": 3}
+    assert "lr: 2" in project.run().config.read_text() and "77777777" not in project.run().config.read_text()
+
+
 def test_configured_artifacts_are_kept_as_they_are_at_the_end(project: Any) -> None:
     project.configure(
         "foundation: {experiment_name: a}\n"
