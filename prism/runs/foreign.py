@@ -52,7 +52,7 @@ def join_foreign_launch(
     Whoever comes first begins it, or the next attempt of `resume`, for all. `topology` is where the launch
     runs; not needed in a worker, whose environment says it. An elastic restart of the workers is the next
     attempt of the same run. Code that begins several runs, in the same order on all ranks, counts them by
-    `ordinal`.
+    `ordinal`; those beside a run of `prism run` are others in each of its attempts.
     """
     if topology is None and "LOCAL_RANK" in environ:
         topology = detect(environ, processes=None)
@@ -60,7 +60,7 @@ def join_foreign_launch(
         return None
     _check_identity(environ, nodes=topology.nodes)
     named, restarts = environ.get("PRISM_RUN_ID", ""), int(environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-    further = f"-{ordinal}" if ordinal > 1 else ""
+    further = _further(environ, ordinal=ordinal)
     named = named and named + further
     rank = first_rank(topology, environ)
     if resume is not None and named == resume.run_id:  # the id of the run is no new name for this launch
@@ -85,6 +85,14 @@ def _check_identity(environ: Mapping[str, str], *, nodes: int) -> None:
             "a launch over several nodes has no identity that all its processes see",
             hint="export one PRISM_RUN_ID on all nodes before launching, new for every launch",
         )
+
+
+def _further(environ: Mapping[str, str], *, ordinal: int) -> str:
+    """What the name of a further run of a launch has after that of the first."""
+    if ordinal == 1:
+        return ""
+    attempt = environ.get("PRISM_ATTEMPT", "1")
+    return f"-{ordinal}" if attempt == "1" else f"-a{attempt}-{ordinal}"
 
 
 def _launcher_key() -> str:

@@ -73,6 +73,15 @@ def test_a_name_that_was_launched_before_is_refused(project: Project) -> None:
     assert again and again.attempt == 2
 
 
+def test_further_runs_of_a_launch_are_others_in_each_attempt_of_prism_run(project: Project) -> None:
+    first = join_foreign_launch(project, named(0, PRISM_ATTEMPT="1"), ordinal=2)
+    assert first is not None
+    write_worker(first.directory, "a1-rank0", status="FINISHED")
+    again = [join_foreign_launch(project, named(rank, PRISM_ATTEMPT="2"), ordinal=2) for rank in (0, 1)]
+    assert again[0] == again[1] and again[0] is not None
+    assert again[0].directory != first.directory and again[0].attempt == 1
+
+
 def test_a_node_whose_workers_were_counted_on_the_command_line_has_other_ranks(project: Project) -> None:
     environ = {"PRISM_RUN_ID": "20260101-000000-aaaaaa", "PET_NNODES": "2", "PET_MASTER_ADDR": "127.0.0.1"}
     places = []
