@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prism.config.layers import split_path
+from prism.config.spelling import DATA, DATA_SHORT
 from prism.errors import EnvironmentUnfit, UsageError
 
 
 def set_value(file: Path, key: str, value: Any) -> None:
     """Write plain data (dicts, lists, scalars) at `key` ("ml.parameters.seed") of the YAML file, comments kept.
 
+    The data section keeps the spelling that the file has for it, and lines end as they do there.
     The file is replaced whole, with its permissions, or left as it was; a link stays a link. Raises `UsageError` for
     a key that leads through something that is no mapping, `EnvironmentUnfit` when the file cannot be written.
     """
@@ -26,17 +28,21 @@ def set_value(file: Path, key: str, value: Any) -> None:
     steps = split_path(key)
     if not steps:
         raise UsageError(f"{key!r} is no key", hint="write it as ml.parameters.learning_rate")
-    head, text = _split_head(file.read_text(encoding="utf-8"))
+    written = file.read_bytes().decode()
+    head, text = _split_head(written.replace("\r\n", "\n"))
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 10_000
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     tree, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
+    if steps[0] == DATA and DATA not in tree and DATA_SHORT in tree:
+        steps[0] = DATA_SHORT  # the other spelling of the same section, which cannot stand beside it
     _put(tree, steps, value, key=key, file=file)
     if indent is not None:
         yaml.indent(mapping=2, sequence=indent, offset=offset or 0)
     stream = io.StringIO()
     yaml.dump(tree, stream)
-    _replace(file.resolve(), head + stream.getvalue())
+    changed = head + stream.getvalue()
+    _replace(file.resolve(), changed.replace("\n", "\r\n") if "\r\n" in written else changed)
 
 
 def _split_head(text: str) -> tuple[str, str]:
@@ -59,7 +65,7 @@ def _put(tree: Any, steps: Sequence[str], value: Any, *, key: str, file: Path) -
 def _replace(file: Path, text: str) -> None:
     incoming = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        with incoming.open("x", encoding="utf-8") as stream:
+        with incoming.open("x", encoding="utf-8", newline="") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
