@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from prism.config import Configuration, Launcher, Named, compose, load, locate_config, peek_plugins
+from prism.config import Configuration, ConfigurationError, Launcher, Named, compose, load, locate_config, peek_plugins
 from prism.config.credentials import CREDENTIAL_VARIABLES, TRACKING_VARIABLE
 from prism.config.document import Node
 from prism.plugins import Plugins
@@ -60,7 +60,11 @@ def open_project(
     plugins = Plugins.load(off=off, environ=environ)
 
     def read(path: Path) -> Node:
-        return adapt(plugins.load_config(path))
+        try:
+            return adapt(plugins.load_config(path))
+        except ConfigurationError as error:
+            error.partial = error.partial and adapt(error.partial)
+            raise
 
     switched_off, local = peek_plugins(path, read=read, environ=environ, overrides=overrides, project=folder)
     plugins.switch_off(switched_off)

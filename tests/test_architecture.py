@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "testing": {*RUNNING, "hookspecs", "delivery", "runs"},
 }
 PUBLIC = re.compile(
-    r"prism(\.(errors|hookspecs|protocols|providers|version|config|data|evaluation|launch|testing)(\..*)?)?"
+    r"prism(\.(errors|hookspecs|protocols|providers|stderr|version|config|data|evaluation|launch|testing)(\..*)?)?"
     r"|prism\.project|prism\.runs\.(datasets|handle|inside|progress|start)"
 )
 

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from prism.config.secrets import mask_urls
+from prism.data.mounts import MOUNTS, file_system, is_shared
 from prism.errors import PrismError
 from prism.plugins import EXTRAS, PluginRecord
 from prism.version import VERSION
@@ -27,14 +27,10 @@ if TYPE_CHECKING:
     from prism.config import Problem
     from prism.project import Project
 
-MOUNTS = Path("/proc/self/mountinfo")
 GIB = 1 << 30
 LEAST_FREE = 1 * GIB
 TORCH_SECONDS = 120
 SERVER_SECONDS = 5
-NETWORK_FILE_SYSTEMS = re.compile(
-    r"nfs\d?|cifs|smb3|smbfs|lustre|gpfs|beegfs|ceph|glusterfs|afs|9p|orangefs|wekafs|cpfs|alinas|fuse\.(?!overlay).+"
-)
 DATABASE_PORTS: Mapping[str, int] = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 LOOK_AT_TORCH = """
 import json, torch
@@ -127,10 +123,10 @@ def look_at_disk(folder: Path) -> Finding:
 
 def look_at_file_system(folder: Path, *, tracking_uri: str, mounts: Path = MOUNTS) -> Finding:
     """The kind of file system of the project: SQLite is unsafe on one that several machines share."""
-    kind = file_system_of(folder, mounts=mounts)
-    if kind is None:
+    kind = file_system(folder, mounts=mounts)
+    if not kind:
         return Finding("file system", "ok", f"unknown at {folder}")
-    if not NETWORK_FILE_SYSTEMS.fullmatch(kind):
+    if not is_shared(kind):
         return Finding("file system", "ok", f"{kind}, local to this machine")
     if tracking_uri.startswith("sqlite"):
         text = f"{kind} is a network file system, where SQLite ({tracking_uri}) is unsafe"
@@ -155,22 +151,6 @@ def look_at_mlflow(uri: str, *, folder: Path) -> Finding:
     if parts.hostname and port:
         return _knock(parts.hostname, port, shown)
     return Finding("mlflow", "ok", f"{shown} was not looked at: prism doctor knows servers, databases and SQLite")
-
-
-def file_system_of(folder: Path, *, mounts: Path = MOUNTS) -> str | None:
-    """The type of the mounted file system that holds `folder`, None where `mounts` (mountinfo) is not there."""
-    try:
-        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    target = folder.resolve()
-    best: tuple[int, str | None] = (-1, None)
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        point = Path(re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4]))
-        if target.is_relative_to(point) and len(point.parts) >= best[0]:  # a later mount hides an earlier one
-            best = (len(point.parts), right.split()[0])
-    return best[1]
 
 
 def _place(problem: Problem) -> str:

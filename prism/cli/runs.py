@@ -76,6 +76,8 @@ def logs(session: Session, *, run: str, ending: str) -> None:
             _print_new(directory, printed)
     finally:
         watch.close()
+    if not any(printed.values()):
+        talk("nothing was kept of what it printed: that is so of runs that `prism run` has not started")
 
 
 @runs.command()
@@ -136,7 +138,9 @@ def _overviews(folder: Path) -> Iterator[dict[str, Any]]:
 def _reason(overview: dict[str, Any]) -> str:
     """What went wrong with a run, or holds its delivery up."""
     held_up = (one["problem"] for one in overview["trackers"].values() if one["pending"] and one["problem"])
-    return overview["error"] or next(held_up, "")
+    model = overview["model"] or {}
+    refused = model.get("reason", "") if model.get("state") == "refused" else ""
+    return overview["error"] or refused or next(held_up, "")
 
 
 def _print_new(directory: RunDirectory, printed: dict[Path, int]) -> None:

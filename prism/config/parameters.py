@@ -22,7 +22,7 @@ RENAMED = {
 }
 # Old names that have no successor, and what to know about each.
 GONE = {
-    "logging_dir": "Transformers 5 has no `logging_dir`; Prism keeps a run's logs in its run directory",
+    "logging_dir": "Transformers 5 has no `logging_dir`; Prism's journal has what is logged",
     "overwrite_output_dir": "Transformers 5 has no `overwrite_output_dir`; every run has a directory of its own",
     "use_mps_device": "Transformers 5 has no `use_mps_device`; write `device: mps`",
     "save_safetensors": "Transformers 5 has no `save_safetensors`; it always writes safetensors, and so does Prism",

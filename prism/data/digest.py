@@ -10,12 +10,16 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from prism.errors import DataError
 from prism.protocols import DatasetFile
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _CHUNK = 1 << 20
 _THREADS = min(16, 2 * (os.cpu_count() or 1))
@@ -34,8 +38,7 @@ def digest_files(path: Path, *, inside: Path | None = None, without: Collection[
     # a few large tasks, not one per file: small files cost less than handing them to a thread
     share = max(1, -(-len(found) // (_THREADS * 4)))
     shares = [found[start : start + share] for start in range(0, len(found), share)]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return tuple(file for done in threads.map(_digest_share, shares) for file in done)
+    return tuple(file for done in _of_each(shares, _digest_share) for file in done)
 
 
 def manifest_digest(files: Sequence[DatasetFile]) -> str:
@@ -57,14 +60,24 @@ def verify_files(path: Path, files: Sequence[DatasetFile], *, without: Collectio
     problems = [f"{name}: missing" for name in sorted(expected.keys() - present.keys())]
     problems += [f"{name}: not in the manifest" for name in sorted(present.keys() - expected.keys())]
     shared = sorted(expected.keys() & present.keys())
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda name: _difference(present[name], expected[name]), shared)
-        return problems + [line for line in found if line]
+    found = _of_each(shared, lambda name: _difference(present[name], expected[name]))
+    return problems + [line for line in found if line]
 
 
 def sha256_of(path: Path) -> str:
     """The sha256 of one file in hex."""
     return _digest_file((path.name, path)).sha256
+
+
+def _of_each(items: Sequence[T], work: Callable[[T], R]) -> list[R]:
+    """`work` of each, in threads; one after the other at the end of a process, where Python starts none any more."""
+    try:
+        threads = ThreadPoolExecutor(_THREADS)
+        begun = [threads.submit(work, item) for item in items]
+    except RuntimeError:
+        return [work(item) for item in items]
+    with threads:
+        return [one.result() for one in begun]
 
 
 def _verify_single(path: Path, files: Sequence[DatasetFile]) -> list[str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from prism.errors import DataError
 from prism.journal.directory import RunDirectory
+from prism.runs.ending import summary_of
 from prism.runs.files import matching_files
 from prism.runs.scored_metrics import score_series
+from prism.stderr import tell
 
 if TYPE_CHECKING:
     from prism.project import Project
@@ -22,6 +24,7 @@ def conclude(run: Run, project: Project, *, acts: Sequence[Callable[[], None]]) 
         for act in acts:
             act()
     except Exception as error:  # of whoever asked to be called: it decides the status
+        tell(f"run {run.run_id} FAILED: {run.config.redact(summary_of(error))}\n")
         return error
     if run.rank == 0:
         _log_configured_artifacts(run)

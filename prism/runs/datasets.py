@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict, frozen
 
 from prism.data.digest import digest_files, manifest_digest
+from prism.data.versions import version_of
 from prism.errors import DataError
 from prism.journal.directory import write_whole
 from prism.protocols import DataClient, DatasetFile, DatasetVersion
@@ -65,4 +66,4 @@ def _as_path(name: str, folder: Path) -> Dataset:
         raise DataError(f"there is no dataset at {path}", hint="unified_data_access.enabled is false: names are paths")
     files = digest_files(path)
     digest = manifest_digest(files)
-    return Dataset(name, digest.removeprefix("sha256:")[:12], digest, path.as_uri(), path, files)
+    return Dataset(name, version_of(digest), digest, path.as_uri(), path, files)

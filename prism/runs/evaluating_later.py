@@ -9,6 +9,7 @@ from types import MappingProxyType
 import attrs
 from attrs import frozen
 
+from prism.data.versions import version_of
 from prism.errors import DataError
 from prism.evaluation.questions import Questions, read_questions
 from prism.evaluation.results import Evaluation
@@ -51,7 +52,7 @@ def find_questions(data: str, *, project: Project) -> Asked:
 def questions_in(file: Path) -> Asked:
     """The questions of a file of records, as a version of their own. Raises `DataError`."""
     questions = read_questions(file)
-    version = questions.digest.removeprefix("sha256:")[:12]
+    version = version_of(questions.digest)
     return Asked(questions, DatasetVersion(questions.data, version, file.resolve().as_uri(), questions.digest))
 
 

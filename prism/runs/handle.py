@@ -29,7 +29,7 @@ from prism.runs.custom_metrics import custom_metrics_of
 from prism.runs.datasets import Dataset, find_dataset, keep_version
 from prism.runs.ending import ending_of, speaks_for_itself, summary_of, write_traceback
 from prism.runs.files import KeptFiles, log_folder
-from prism.runs.models import keep_model, registration_intent
+from prism.runs.models import keep_model, registration_intent, taken_by_earlier
 from prism.runs.ranks import Alone
 from prism.runs.signals import StopRequest
 from prism.runs.threads import watch_threads
@@ -173,6 +173,8 @@ class Run:
         if kept.non_finite:
             self.warn(f"the model has non-finite weights and will not be registered: {', '.join(kept.non_finite[:5])}")
         intent = None if kept.non_finite else registration_intent(self.config, repo=repo)
+        if taken := intent and taken_by_earlier(self._directory, intent, digest=kept.digest):
+            self.warn(taken)
         self.say("model", {"path": "model", "digest": kept.digest, "size": kept.size, "register": intent})
         self._journal.sync()
 
@@ -233,7 +235,8 @@ class Run:
     def record_checkpoint(self, path: str | Path, *, step: int) -> None:
         """Record a checkpoint, a folder or a file, that other code has written and keeps: where, and its digest.
 
-        It is read whole for that. `latest_checkpoint()` knows nothing of it. Rank 0's call counts.
+        It is read whole for that. `latest_checkpoint()` knows nothing of it. Rank 0's call counts. Raises `DataError`
+        for one that changes meanwhile, `OSError` for one that cannot be read.
         """
         if self.rank == 0:
             self.say("checkpoint", {"step": step, **foreign_checkpoint(Path(path))})
@@ -297,8 +300,8 @@ class Run:
         if status == "FINISHED" and self._owner == "user" and self._threads.first is not None:
             status, error = "FAILED", self._threads.first
         if status == "FINISHED":
-            error = conclude(self, self._project, acts=self._before_success)
-            status, exit_code = ("FAILED", exit_code or 1) if error is not None else (status, exit_code)
+            if (error := conclude(self, self._project, acts=self._before_success)) is not None:
+                status, exit_code = "FAILED", exit_code or 1
         message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
             write_traceback(error, self._directory.logs / f"{self.journal_file}-error.log", redact=self.config.redact)

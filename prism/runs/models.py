@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from prism.data.digest import digest_files, manifest_digest
+from prism.journal.directory import RunDirectory, list_runs, read_summary
 from prism.runs.files import keep_folder
 from prism.runs.weights import non_finite_tensors
 
@@ -27,11 +29,31 @@ class KeptModel:
 
 
 def keep_model(source: Path, target: Path) -> KeptModel:
-    """Copy the model folder `source` to `target`, in place of an earlier one."""
+    """Copy the model folder `source` to `target`, in place of an earlier one once the new one is whole."""
+    incoming = target.with_name(f"{target.name}-incoming")
+    shutil.rmtree(incoming, ignore_errors=True)
+    try:
+        keep_folder(source, incoming)
+        files = digest_files(incoming)
+    except BaseException:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
     shutil.rmtree(target, ignore_errors=True)
-    keep_folder(source, target)
-    files = digest_files(target)
+    incoming.rename(target)
     return KeptModel(manifest_digest(files), sum(file.size for file in files), tuple(non_finite_tensors(target)))
+
+
+def taken_by_earlier(directory: RunDirectory, intent: Mapping[str, Any], *, digest: str) -> str:
+    """Why this project's registered models leave no room for another of that name and version; "" when they do."""
+    if not intent["version"]:
+        return ""
+    for run in list_runs(directory.project):
+        model = read_summary(run).get("model") or {}
+        same = (model.get("name"), model.get("version")) == (intent["name"], intent["version"])
+        if same and model.get("state") == "registered" and model.get("digest") != digest:
+            asked = f"{intent['name']} {intent['version']}"
+            return f"{asked} is of the run {run.run_id}: this model will be refused; an empty version takes the next"
+    return ""
 
 
 def registration_intent(config: Configuration, *, repo: ModelRepo | None = None) -> dict[str, Any] | None:

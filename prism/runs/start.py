@@ -176,7 +176,11 @@ def _begin(project: Project, *, name: str, tags: Mapping[str, str]) -> Run:
     if membership(os.environ).local_rank == 0:
         sampled = Sampled(place.attempt, node_of_worker(os.environ))
         start_node_process(place.directory, project, sampled=sampled)
-    leaving.callback(enter_trackers(run, project))
+    try:
+        leaving.callback(enter_trackers(run, project))
+    except BaseException as error:
+        run.end("FAILED", error=error, exit_code=None)
+        raise
     return run
 
 

@@ -74,12 +74,12 @@ def test_a_sqlite_file_needs_a_folder_to_be_in(tmp_path: Path) -> None:
     assert checkup.look_at_mlflow("sqlite:///absent/mlflow.db", folder=tmp_path).state == "failed"
 
 
-MOUNTINFO = """\
-22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
-30 22 0:40 / /cpfs01 rw - fuse.aliyun-alinas-efc bind rw
-31 22 0:41 / /home\\040of\\040all rw shared:5 - nfs4 server:/home rw
-32 30 8:2 / /cpfs01/local rw - xfs /dev/sdb rw
-33 22 0:50 / /overlay rw - fuse.overlayfs none rw
+MOUNTS = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+bind /cpfs01 fuse.aliyun-alinas-efc rw 0 0
+server:/home /home\\040of\\040all nfs4 rw 0 0
+/dev/sdb /cpfs01/local xfs rw 0 0
+none /overlay fuse.overlayfs rw 0 0
 """
 
 
@@ -97,9 +97,9 @@ MOUNTINFO = """\
 def test_sqlite_on_a_network_file_system_is_said_to_be_unsafe(
     tmp_path: Path, folder: str, kind: str, state: str
 ) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTINFO)
-    assert checkup.file_system_of(Path(folder), mounts=mounts) == kind
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert checkup.file_system(Path(folder), mounts=mounts) == kind
     embedded = checkup.look_at_file_system(Path(folder), tracking_uri="sqlite:///mlflow.db", mounts=mounts)
     assert (embedded.state, "unsafe" in embedded.text) == (state, state == "failed")
     assert checkup.look_at_file_system(Path(folder), tracking_uri="http://x", mounts=mounts).state == "ok"
@@ -107,7 +107,7 @@ def test_sqlite_on_a_network_file_system_is_said_to_be_unsafe(
 
 @pytest.mark.skipif(not checkup.MOUNTS.exists(), reason="this system has no /proc")
 def test_the_file_system_of_this_machine_is_read() -> None:
-    assert checkup.file_system_of(Path("/proc/self")) == "proc"
+    assert checkup.file_system(Path("/proc/self")) == "proc"
 
 
 def test_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from prism.data.mounts import file_system, is_shared
 from prism.errors import Unreachable, UsageError
-from prism_mlflow.access.filesystem import file_system, is_shared, refuse_shared
+from prism_mlflow.access.filesystem import refuse_shared
 from prism_mlflow.access.location import locate
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import platformdirs
 
 from prism.data.references import DatasetReference, parse_reference
+from prism.data.versions import name_version, version_at
 from prism.errors import DataError
 from prism.protocols import DatasetFile, DatasetVersion
 from prism_data.cache import Cache
 from prism_data.catalogue import Catalogue
 from prism_data.download import Download
 from prism_data.options import HttpOptions
-from prism_data.roots import check_unchanged, find, name_version, version_at
+from prism_data.roots import check_unchanged, find
 from prism_data.seen import Seen, read_seen, write_seen
 from prism_data.transport import Transport, file_name, persist
 

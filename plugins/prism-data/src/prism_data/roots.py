@@ -1,4 +1,4 @@
-"""Finding a dataset by its name in a list of root folders, and naming its version by its content."""
+"""Finding a dataset by its name in a list of root folders."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from prism.data.digest import digest_files, manifest_digest, verify_files
-from prism.data.references import DatasetReference, locate, parse_reference
+from prism.data.digest import verify_files
+from prism.data.references import locate, parse_reference
+from prism.data.versions import version_at
 from prism.errors import DataError
-from prism.protocols import DatasetFile, DatasetVersion
+from prism.protocols import DatasetVersion
 
 _LOGGER = logging.getLogger(__name__)
-_VERSION_DIGITS = 12
 
 
 def resolve_in(roots: Sequence[Path], reference: str) -> DatasetVersion:
@@ -27,31 +27,6 @@ def resolve_in(roots: Sequence[Path], reference: str) -> DatasetVersion:
     wanted = parse_reference(reference)
     root, path = find(wanted.name, roots=roots)
     return version_at(path, wanted, inside=root)
-
-
-def version_at(path: Path, wanted: DatasetReference, *, inside: Path | None) -> DatasetVersion:
-    """What lies at `path`, under the name asked for; with `inside`, no link may lead out of that folder.
-
-    Raises `DataError` as `resolve_in` does.
-    """
-    try:
-        files = digest_files(path, inside=inside)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return name_version(wanted, files, uri=path.as_uri() + ("/" if path.is_dir() else ""), place=str(path))
-
-
-def name_version(wanted: DatasetReference, files: tuple[DatasetFile, ...], *, uri: str, place: str) -> DatasetVersion:
-    """These files as a version named by their content; `place` is where they lie, for people.
-
-    Raises `DataError` when they are empty or are another version than the one asked for.
-    """
-    if not sum(file.size for file in files):
-        raise DataError(f"{place}: the dataset is empty", hint="it needs at least one record")
-    digest = manifest_digest(files)
-    _check_version(wanted, digest, place=place)
-    version = digest.removeprefix("sha256:")[:_VERSION_DIGITS]
-    return DatasetVersion(name=wanted.name, version=version, uri=uri, digest=digest, files=files)
 
 
 def find(name: str, *, roots: Sequence[Path]) -> tuple[Path, Path]:
@@ -113,13 +88,3 @@ def _close_names(name: str, root: Path) -> list[str]:
         names = [entry.name for entry in islice(listing, 2000)]
     close = difflib.get_close_matches(Path(name).name, names, n=3)
     return [str(Path(name).parent / match) for match in close]
-
-
-def _check_version(wanted: DatasetReference, digest: str, *, place: str) -> None:
-    digits = digest.removeprefix("sha256:")
-    asked = wanted.version.removeprefix("sha256:")
-    if asked and not (len(asked) >= 6 and digits.startswith(asked)):
-        raise DataError(
-            f"{wanted} is not what lies at {place}: that is version {digits[:_VERSION_DIGITS]}",
-            hint=f"these clients keep no versions of their own: ask for {wanted.name}@{digits[:_VERSION_DIGITS]}",
-        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from prism import Run
+from prism.stderr import tell
 from sais_prism.here import here
 
 _said: set[str] = set()
@@ -20,7 +20,7 @@ def hint(message: str) -> None:
     if here.open_run is not None:
         here.open_run.warn(message)
     elif int(os.environ.get("RANK", 0)) == 0:
-        sys.stderr.write(f"hint: {message}\n")
+        tell(f"warning: {message}\n")
         _before.append(message)
 
 

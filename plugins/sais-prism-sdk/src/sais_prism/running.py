@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from prism import Run
 from prism.config.sections import ModelRepo
-from prism.errors import DataError, Unreachable
+from prism.errors import DataError, EnvironmentUnfit
 from prism.runs.start import hosted_project, hosted_run, say_done, start_in
 from sais_prism.core.config import ConfigManager
 from sais_prism.core.exceptions import of_this_package
@@ -91,11 +91,16 @@ def _record_datasets(run: Run) -> None:
     access = run.config.unified_data_access
     if run.rank > 0 or not access.enabled:
         return
-    for name in access.data_access.dataset_names:
+    names = access.data_access.dataset_names
+    for number, name in enumerate(names):
         try:
             run.dataset(name)
-        except (DataError, Unreachable) as error:
+        except DataError as error:
             hint(f"the dataset {name!r} is not recorded as used: {error.message}")
+        except EnvironmentUnfit as error:  # and the others would be waited for in vain
+            others = ", ".join(map(repr, names[number:]))
+            hint(f"not recorded as used: {others}. {error.message}")
+            return
 
 
 def model_repo(given: Mapping[str, Any]) -> ModelRepo:

@@ -120,6 +120,7 @@ def test_runs_that_save_to_the_same_folder_have_their_own_models(words: list[str
     here.write("script.py", SCRIPT + ONE_FOLDER)
     here.python(*words)
     states = sorted((read_state(run) for run in here.runs()), key=lambda state: state.started)
+    assert [state.status for state in states] == ["FINISHED", "FINISHED"], [state.error for state in states]
     for state, number in zip(states, ("1", "2"), strict=True):
         found = {path.name: path.read_text() for path in state.directory.model.iterdir()}
         assert found == {"config.json": number, "tokenizer.json": number}

@@ -11,9 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from prism.config import find_config
+from prism.data.mounts import file_system, is_shared
 from prism.errors import PrismError
 from prism.project import open_project
-from prism_mlflow.access.filesystem import file_system, is_shared
 
 ROOTS_VARIABLE = "PRISM_CPFS_ROOTS"
 _HINT = f"set {ROOTS_VARIABLE} (folders, ':' between them), or the `roots` of the project's data client `cpfs`"

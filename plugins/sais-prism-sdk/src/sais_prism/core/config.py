@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from types import SimpleNamespace
@@ -13,17 +14,17 @@ from typing import Any, ClassVar
 import attrs
 from attrs import evolve
 
-from prism.config import Configuration, locate_config
+from prism.config import Configuration, find_config
 from prism.config.editing import set_value
-from prism.config.layers import EXTENDS
+from prism.config.finding import CONFIG_NAME
+from prism.config.layers import EXTENDS, split_path
 from prism.config.nodes import Node
 from prism.config.parameters import GONE, RENAMED
 from prism.config.sections import Sections
-from prism.config.spelling import DATA_SHORT
-from prism.errors import UsageError
+from prism.config.spelling import DATA, DATA_SHORT
 from prism.project import Project, open_project
 from prism.runs.start import hosted_project, outer_environment, reconfigure
-from sais_prism.core.exceptions import ConfigurationError, ConfigurationMissing, of_this_package
+from sais_prism.core.exceptions import ConfigurationError, ConfigurationMissing, SecretNotWritten, of_this_package
 from sais_prism.core.sections import Section, renew
 from sais_prism.here import here
 from sais_prism.hints import hint
@@ -46,6 +47,7 @@ class ConfigManager:
     config: Section
     _overrides: dict[str, str]
     _renamed: dict[str, str]
+    _hosted: Project | None
 
     def __new__(cls) -> ConfigManager:
         if cls._instance is None:
@@ -66,8 +68,8 @@ class ConfigManager:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The section or value at `key` ("ml", "ml.parameters.device"), else `default`."""
-        found: Any = self.config
-        for step in key.split("."):
+        found: Any = self.config if split_path(key) else ...
+        for step in split_path(self._spelled(key)):
             found = vars(found).get(step, ...) if isinstance(found, SimpleNamespace) else ...
         return default if found is ... else found
 
@@ -113,23 +115,22 @@ class ConfigManager:
         renew(self.config, _values(project.config))
 
     def _load(self) -> None:
-        self._overrides, self._renamed = {}, {}
+        self._overrides, self._renamed, self._hosted = {}, {}, hosted_project()
         with of_this_package():
-            self.project = hosted_project() or self._open({})
+            self.project = self._hosted or self._open({})
         self.config = Section(_values(self.project.config), place="", owner=self)
         for name in self._renamed:
             hint(f"the section `{name}` is your own: write `{_OWN}{name}`, which `prism config check` takes too")
-        if hosted_project() is None:  # `prism run` has told them
+        if self._hosted is None:  # `prism run` has told them
             for warning in self.project.config.warnings:
                 if warning.key.rpartition(".")[2] not in {*RENAMED, *GONE}:  # told where a script uses them
                     hint(str(warning))
 
     def _open(self, overrides: Mapping[str, str]) -> Project:
-        hosted = hosted_project()
+        hosted = self._hosted  # as it was, without what was changed here since
         given = tuple(f"{key}={text}" for key, text in overrides.items())
         if hosted is None:
-            _require_file()
-            return open_project(overrides=given, environ=outer_environment(), adapt=self._adapted)
+            return open_project(_find_file(), overrides=given, environ=outer_environment(), adapt=self._adapted)
         return open_project(
             hosted.config.path,
             overrides=(*hosted.overrides, *given),
@@ -150,6 +151,8 @@ class ConfigManager:
 
     def _spelled(self, key: str) -> str:
         section, dot, rest = key.partition(".")
+        if section == DATA_SHORT:
+            return f"{DATA}{dot}{rest}"
         own = _is_own(section) and (dot or f"{_OWN}{section}" in self.project.config.extra)
         return f"{_OWN}{section}{dot}{rest}" if own else key
 
@@ -160,7 +163,7 @@ class ConfigManager:
         if node is not None and "${" in node.written:
             value, shown = node.written, config.origin(place).text
         if self.redact(value) != value or shown != value:
-            raise ConfigurationError(
+            raise SecretNotWritten(
                 f"{key} is a secret, which is never written to {config.path.name}",
                 hint="write ${NAME} there, and set the variable",
             )
@@ -177,12 +180,15 @@ def _is_own(section: str) -> bool:
     return section not in _KNOWN and not section.startswith(_OWN) and not misspelt
 
 
-def _require_file() -> None:
-    """Raise `ConfigurationMissing` where there is no configuration."""
-    try:
-        locate_config(start=Path.cwd())
-    except UsageError as error:
-        raise ConfigurationMissing(error.message, hint=error.hint) from None
+def _find_file() -> Path:
+    """The configuration here or above, else beside the script or above. Raises `ConfigurationMissing`."""
+    here_, script = Path.cwd(), Path(sys.argv[0]).absolute().parent
+    found = find_config(here_) or find_config(script)
+    if found is None:
+        places = str(here_) if script == here_ else f"{here_} or {script}"
+        hint = "`prism init` writes one to start from"
+        raise ConfigurationMissing(f"there is no {CONFIG_NAME} in {places}, or in any folder above", hint=hint)
+    return found
 
 
 _NOT_FINITE = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
@@ -253,9 +259,13 @@ def _take_overrides(given: Sequence[Sequence[str]], *, update_yaml: bool = False
     for override in (text for several in given for text in several):
         key, equals, text = override.partition("=")
         if not equals:
-            hint(f"--config {override} is passed over: it is not KEY=VALUE")
+            hint("--config: a word that is not KEY=VALUE is passed over")
             continue
-        ConfigManager().update_config(key, text, update_yaml=update_yaml)
+        try:
+            ConfigManager().update_config(key, text, update_yaml=update_yaml)
+        except SecretNotWritten as error:  # the others are
+            ConfigManager().update_config(key, text)
+            hint(str(error.message))
         hint(f"--config: {key} = {ConfigManager().project.config.redact(text)}")
 
 
@@ -267,6 +277,6 @@ def _values(config: Configuration) -> dict[str, Any]:
 
 
 def _at(values: Any, key: str) -> Any:
-    for step in key.split("."):
+    for step in split_path(key):
         values = values[step]
     return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from typing import Any, TypeVar
+from typing import Any
 
 from prism.runs.start import mark_experiment
 from sais_prism.core.config import ConfigManager, take_overrides
@@ -14,15 +14,15 @@ from sais_prism.frameworks.devices import choose_device
 from sais_prism.frameworks.transformers import understand_old_scripts
 from sais_prism.running import running
 
-C = TypeVar("C", bound=type)
 
-
-def sais_foundation(cls: C) -> C:
+def sais_foundation(cls: Any = None) -> Any:
     """Make each call of the class's `run()` a run of the project that `sais_foundation.yaml` describes.
 
     What the class does under that name stays as it is. Nothing is contacted. Raises `ConfigurationError` for what
     is no class, and for a configuration that is missing or wrong.
     """
+    if cls is None:  # with parentheses after it
+        return sais_foundation
     if not inspect.isclass(cls):
         name = getattr(cls, "__name__", repr(cls))
         raise ConfigurationError(
@@ -35,7 +35,11 @@ def sais_foundation(cls: C) -> C:
         setattr(cls, f"_{section}_config", getattr(manager.config, section))
     understand_old_scripts()
     choose_device(manager)
-    if callable(work := getattr(cls, "run", None)):
+    work = getattr(cls, "run", None)
+    if inspect.iscoroutinefunction(work):
+        hint = "write `def run(self):` with `asyncio.run(…)` in it"
+        raise ConfigurationError(f"{cls.__name__}.run is `async def`: it returns before it has worked", hint=hint)
+    if callable(work):
         cls.run = mark_experiment(cls, _tracked(work, cls.__name__))  # type: ignore[attr-defined]
     return cls
 

@@ -20,6 +20,10 @@ class ConfigurationMissing(ConfigurationError, FileNotFoundError):
     """There is no `sais_foundation.yaml`: scripts for sais-prism-sdk 0.1 catch a FileNotFoundError."""
 
 
+class SecretNotWritten(ConfigurationError):
+    """A secret was to be written to the configuration file."""
+
+
 class DataAccessError(SAISError, DataError):
     """A dataset is missing, damaged, or cannot be reached."""
 
@@ -36,7 +40,7 @@ def of_this_package() -> Iterator[None]:
     except SAISError:
         raise
     except UsageError as error:
-        raise ConfigurationError(error.message, hint=error.hint) from error
+        raise ConfigurationError(error.message, hint=error.hint) from None
     except DataError as error:
         raise DataAccessError(error.message, hint=error.hint) from error
     except EnvironmentUnfit as error:

@@ -44,7 +44,7 @@ class Section(SimpleNamespace):
                 return known[_OTHER_NAME[name]]
             where = f"`{self._place}`" if self._place else "the configuration"
             hint = did_you_mean(name, known)
-            raise AttributeError(f"{where} has no key {name!r}" + (f": {hint}" if hint else ""))
+            raise AttributeError(f"{where} has no key {name!r}" + (f" ({hint})" if hint else ""))
         raise AttributeError(name)
 
     def __setattr__(self, name: str, value: Any) -> None:

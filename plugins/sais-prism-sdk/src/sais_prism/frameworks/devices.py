@@ -29,7 +29,7 @@ def instead_of(device: str) -> str:
         return ""
     torch: Any = importlib.import_module("torch")
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if kind == "cuda" and has_cuda and int(index or 0) < torch.cuda.device_count():
+    if kind == "cuda" and has_cuda and (not index or (index.isdigit() and int(index) < torch.cuda.device_count())):
         return ""
     if kind == "mps" and has_mps:
         return ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prism import Run
+from sais_prism.frameworks.checkpoints import note_checkpoint
 from sais_prism.hints import hint
 
 _NUMBERS = (int, float)
@@ -22,7 +23,7 @@ def record_checkpoint(run: Run, *, args: Any, state: Any) -> None:
     """Record the checkpoint that the trainer has just written, by its digest."""
     folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
     if state.is_world_process_zero and folder.is_dir():
-        run.record_checkpoint(folder, step=state.global_step)
+        note_checkpoint(run, folder, step=state.global_step)
 
 
 def look_at_labels(train_dataloader: Any) -> None:

@@ -11,6 +11,7 @@ import wrapt
 
 from prism import Run
 from prism.project import JOURNAL_SCHEME
+from sais_prism.frameworks.checkpoints import note_checkpoint
 from sais_prism.here import here
 
 _JOURNAL = "JournalLogger"
@@ -49,13 +50,16 @@ def _logger(run: Run, trainer: Any) -> Any:
     """A logger of the trainer's own package that writes to the run's journal."""
     module = next(cls.__module__ for cls in type(trainer).__mro__ if cls.__module__.endswith(_TRAINER))
     silent = sys.modules[module.removesuffix(_TRAINER) + ".loggers.logger"].DummyLogger
-    told: dict[str, int] = {}
+    epoch_told_at = -1
 
     def log_metrics(_: Any, metrics: Mapping[str, float], step: int | None = None) -> None:
+        nonlocal epoch_told_at
         now = trainer.global_step
-        if trainer.is_global_zero:  # `epoch` is added to all that is logged at a step
-            run.log_metrics({key: value for key, value in metrics.items() if told.get(key) != now}, step=now)
-            told["epoch"] = now
+        again = now == epoch_told_at  # Lightning adds `epoch` to all that is logged at a step
+        news = {name: value for name, value in metrics.items() if not (again and name == "epoch")}
+        if trainer.is_global_zero and news:
+            run.log_metrics(news, step=now)
+        epoch_told_at = now
 
     def log_hyperparams(_: Any, params: Mapping[str, Any], *arguments: Any, **named: Any) -> None:
         if trainer.is_global_zero:  # a parameter of the configuration stays what it is there
@@ -76,5 +80,5 @@ def _save_checkpoint(save: Any, trainer: Any, arguments: Any, named: Any) -> Any
     path = Path(arguments[0] if arguments else named["filepath"])
     ours = any(getattr(callback, "logs_to_prism", False) for callback in trainer.callbacks)
     if ours and trainer.is_global_zero and here.open_run is not None and path.exists():
-        here.open_run.record_checkpoint(path, step=trainer.global_step)
+        note_checkpoint(here.open_run, path, step=trainer.global_step)
     return answer

@@ -183,9 +183,10 @@ def _rank() -> int:
 def _not_finite(model: Any) -> list[str]:
     """Names of weights that are not finite; of those that are spread over ranks, this rank's part is looked at."""
     torch: Any = sys.modules["torch"]
+    kinds = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # smaller ones have no such test
     own = ((name, getattr(tensor, "to_local", lambda t=tensor: t)()) for name, tensor in model.named_parameters())
     return [
         name
         for name, tensor in own
-        if tensor.is_floating_point() and not tensor.is_meta and not torch.isfinite(tensor).all()
+        if tensor.dtype in kinds and not tensor.is_meta and not torch.isfinite(tensor).all()
     ]

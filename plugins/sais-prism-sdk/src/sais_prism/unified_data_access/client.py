@@ -8,15 +8,15 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import prism.protocols
-from prism.data.digest import digest_files, manifest_digest, verify_files
+from prism.data.digest import verify_files
+from prism.data.references import parse_reference
+from prism.data.versions import version_at
 from prism.project import Project
 from prism.protocols import DatasetVersion
 from prism.runs.datasets import find_dataset
 from sais_prism.core.config import ConfigManager
 from sais_prism.core.exceptions import DataAccessError, MLFlowIntegrationError, of_this_package
 from sais_prism.here import here
-
-_DIGITS = 12
 
 
 class DataClient:
@@ -151,15 +151,9 @@ class _Resolving:
 
 
 def _resolve(client: Any, reference: str) -> DatasetVersion:
-    name, _, wanted = reference.partition("@")
-    path = _path(client, name)
-    files = digest_files(path)
-    digest = manifest_digest(files)
-    digits = digest.removeprefix("sha256:")
-    if not digits.startswith(wanted.removeprefix("sha256:")):
-        raise DataAccessError(f"{name}@{wanted} is not what lies at {path}: that is version {digits[:_DIGITS]}")
-    uri = path.as_uri() + ("/" if path.is_dir() else "")
-    return DatasetVersion(name, digits[:_DIGITS], uri, digest, files)
+    with of_this_package():
+        wanted = parse_reference(reference)
+        return version_at(_path(client, wanted.name), wanted)
 
 
 def _fetch(client: Any, version: DatasetVersion) -> Path:
