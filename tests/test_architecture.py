@@ -29,6 +29,7 @@ SOURCES = CORE + PLUGINS
 OTHERS = sorted(
     [*ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("campaigns/**/*.py"), *ROOT.glob("examples/**/*.py"), *TEMPLATES]
 )
+OTHERS = [path for path in OTHERS if "artifacts" not in path.parts]  # what runs of the examples have kept
 PYPROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
 FRAMEWORKS = {"torch", "transformers", "accelerate", "mlflow", "datasets", "numpy", "pandas", "sacrebleu", "lightning"}
 LATE = {"cattrs", "ruamel", "rich", "msgspec", "semver", "packaging", "asyncio"}

@@ -299,9 +299,8 @@ class Run:
             return
         if status == "FINISHED" and self._owner == "user" and self._threads.first is not None:
             status, error = "FAILED", self._threads.first
-        if status == "FINISHED":
-            if (error := conclude(self, self._project, acts=self._before_success)) is not None:
-                status, exit_code = "FAILED", exit_code or 1
+        elif status == "FINISHED" and (error := conclude(self, self._project, acts=self._before_success)) is not None:
+            status, exit_code = "FAILED", exit_code or 1
         message = self.config.redact(summary_of(error)) if error else ""
         if error is not None and not (self._owner == "prism" and speaks_for_itself(error)):
             write_traceback(error, self._directory.logs / f"{self.journal_file}-error.log", redact=self.config.redact)

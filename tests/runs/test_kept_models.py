@@ -1,4 +1,4 @@
-"""A run's model: kept whole or the one before it stays, kept at a process's end too, and told when its name is taken."""
+"""A run's model: kept whole or the one before it stays, at a process's end too, and told when its name is taken."""
 
 from __future__ import annotations
 
