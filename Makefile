@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 PIP = .venv/bin/python -m pip
 DISTRIBUTIONS = -e . $(foreach folder,$(sort $(dir $(wildcard plugins/*/pyproject.toml))),-e $(folder))
 
-.PHONY: install dev demo test lint types startup campaigns
+.PHONY: install dev demo test coverage lint types startup campaigns
 
 install: .venv/installed
 dev: .venv/developing
@@ -23,6 +23,9 @@ demo: install
 	.venv/bin/prism run examples/drug_qa/sais_foundation.yaml
 
 test: dev
+	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+coverage: dev
 	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 lint: dev

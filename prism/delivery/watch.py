@@ -90,7 +90,9 @@ class Watch:
                     poll.register(pidfd, select.POLLIN)
                     waited[pidfd] = file
                     continue
-            if not worker.dead and worker.is_open:
+            if worker.is_here and worker.dead and file not in self._settled:
+                seconds = 0  # that has been noticed before we could wait for it
+            elif not worker.dead and worker.is_open:
                 seconds = min(seconds, _POLL_SECONDS)  # nothing wakes us at the death of these
         for pidfd, _ in poll.poll(seconds * 1000):
             process = state.processes[waited[pidfd]].process

@@ -66,12 +66,17 @@ def test_a_run_without_its_delivery_folder_is_delivered_anew(directory: RunDirec
     journal.close()
 
 
-def test_a_death_is_written_down_at_once(directory: RunDirectory, sleeper: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("noticed", ["while it is waited for", "before"])
+def test_a_death_is_written_down_at_once(
+    directory: RunDirectory, sleeper: subprocess.Popen[bytes], noticed: str
+) -> None:
     begin(directory, identity_of(sleeper))
     watch = watching(directory)
     watch.look(seconds=0.1)
     assert read_state(directory).status == "RUNNING" and not watch.local_work_is_over
     sleeper.kill()
+    if noticed == "before":
+        os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
     began = time.monotonic()
     watch.look(seconds=20)
     assert time.monotonic() - began < 2

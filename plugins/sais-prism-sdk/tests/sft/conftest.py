@@ -8,6 +8,8 @@ import re
 import runpy
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -130,8 +132,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from prism_mlflow.access.embedded import prepare
 
     folder = tmp_path_factory.mktemp("sft-made")
-    lines = (DRUG_QA / "drug_qa_train.jsonl").read_text(encoding="utf-8").splitlines()[:RECORDS]
+    subprocess.run([sys.executable, DRUG_QA / "make_records.py", "--out", folder], check=True, timeout=120)
+    lines = (folder / "drug_qa_train.jsonl").read_text(encoding="utf-8").splitlines()[:RECORDS]
     rows = [{key: json.loads(line)[key] for key in ("instruction", "input", "output")} for line in lines]
+    for path in folder.glob("drug_qa_*.jsonl"):
+        path.unlink()
     (folder / "alpaca_sft_dataset.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     maker = runpy.run_path(str(DRUG_QA / "make_model.py"))
     tokenizer = maker["make_tokenizer"]([text for row in rows for text in (row["instruction"], row["output"])])
