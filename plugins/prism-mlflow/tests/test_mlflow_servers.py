@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from campaigns.servers import ADMIN
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused
 from prism.protocols import Record, TrackedRun
@@ -24,7 +23,7 @@ from prism_mlflow.tracker import MlflowTracker
 
 JOURNAL = "a1-rank0"
 PATIENT = TrackerOptions(timeout=60)
-PLACES = ["postgres", "postgres_server", "s3_server", "guarded_server"]
+PLACES = ["postgres", "postgres_server", "s3_server"]  # basic-auth: test_mlflow_reach.py
 Make = Callable[..., TrackedRun]
 
 TINY, LARGE, SINGLE = 5e-324, 1.7976931348623157e308, struct.unpack("f", struct.pack("f", 0.1))[0]
@@ -37,10 +36,7 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The `ml` section for each place."""
     if request.param == "postgres":
         return {"tracking_uri": request.getfixturevalue("postgres").new_database("direct")}
-    fixture = "guarded_mlflow_server" if request.param == "guarded_server" else request.param.replace("_", "_mlflow_")
-    uri = request.getfixturevalue(fixture).uri
-    security = {"enabled": request.param == "guarded_server", "username": ADMIN[0], "password": ADMIN[1]}
-    return {"tracking_uri": uri, "security": security}
+    return {"tracking_uri": request.getfixturevalue(request.param.replace("_", "_mlflow_")).uri}
 
 
 def client_of(run: TrackedRun) -> MlflowClient:
