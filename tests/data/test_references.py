@@ -31,7 +31,7 @@ def test_refused_references(text: str) -> None:
         parse_reference(text)
 
 
-@pytest.mark.parametrize("name", ["../x", "../root/x", "a/../../x", "/etc/passwd", ".", "a/.."])
+@pytest.mark.parametrize("name", ["../x", "../root/x", "a/../../x", "/elsewhere/x", ".", "a/.."])
 def test_names_that_leave_the_root(tmp_path: Path, name: str) -> None:
     (tmp_path / "root").mkdir()
     with pytest.raises(DataError, match="root"):

@@ -24,7 +24,7 @@ from campaigns.stage import Stage
 from campaigns.table import figures, rows
 
 SEED = 11
-MEGABYTES = 24
+MEGABYTES = 32
 LATE = {"PRISM_LATE_SECONDS": "4"}  # longer than any stall here
 pytestmark = pytest.mark.timeout(600)
 
@@ -55,7 +55,7 @@ def test_an_outage_in_mid_run(stage: Stage) -> None:
     assert more["late_s"] < 5  # the training was not held up
 
 
-@pytest.mark.parametrize(("seed", "absence", "code"), [(9, "silent", 7)])
+@pytest.mark.parametrize(("seed", "absence", "code"), [(9, "silent", 7), (10, "refuses", 0)])
 def test_a_server_that_never_comes_back(stage: Stage, seed: int, absence: str, code: int) -> None:
     plan = never_back.plan(seed, steps=20)
     assert (plan.absence, plan.exit_code, bool(plan.model)) == (absence, code, code == 0)

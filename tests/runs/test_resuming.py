@@ -64,7 +64,7 @@ def test_of_several_that_resume_a_run_at_once_one_does(project: Any) -> None:
     assert [path.stem for path in project.run().journal.glob("a2-*-p*")] == []
 
 
-PARAMETERS = 1_000
+PARAMETERS = 5_000
 CHANGING = """
 import prism
 

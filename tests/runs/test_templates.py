@@ -82,7 +82,6 @@ def assert_whole(project: Any, state: RunState, expected: Expected, *, version: 
 
 @pytest.mark.parametrize("template", EXPECTED)
 def test_a_template_runs_as_it_is_and_resumes_to_the_same(template: str, project: Any) -> None:
-    """The one for fine-tuning has no code of its own to resume."""
     needs(template)
     *before, run = begin(project, template)
     for command in [*before, run]:
@@ -90,8 +89,6 @@ def test_a_template_runs_as_it_is_and_resumes_to_the_same(template: str, project
         assert done.code == 0, f"{command}:\n{done.out}\n{done.err}"
     (unbroken,) = states(project)
     assert_whole(project, unbroken, EXPECTED[template], version="1.0.0")
-    if template == "sft":
-        return
     assert state_of_killed(project, run).status == "FAILED"
     resumed = project.start([*run, "--resume", "auto"]).finish(within=240)
     assert resumed.code == 0, resumed.err

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from campaigns.servers import ADMIN
 from prism.data.digest import digest_files, manifest_digest
 from prism.errors import GateRefused
 from prism.protocols import Record, TrackedRun
@@ -23,7 +24,7 @@ from prism_mlflow.tracker import MlflowTracker
 
 JOURNAL = "a1-rank0"
 PATIENT = TrackerOptions(timeout=60)
-PLACES = ["postgres", "postgres_server", "s3_server"]  # basic-auth: test_mlflow_reach.py
+PLACES = ["postgres", "postgres_server", "s3_server", "guarded_server"]
 Make = Callable[..., TrackedRun]
 
 TINY, LARGE, SINGLE = 5e-324, 1.7976931348623157e308, struct.unpack("f", struct.pack("f", 0.1))[0]
@@ -36,7 +37,10 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The `ml` section for each place."""
     if request.param == "postgres":
         return {"tracking_uri": request.getfixturevalue("postgres").new_database("direct")}
-    return {"tracking_uri": request.getfixturevalue(request.param.replace("_", "_mlflow_")).uri}
+    fixture = "guarded_mlflow_server" if request.param == "guarded_server" else request.param.replace("_", "_mlflow_")
+    uri = request.getfixturevalue(fixture).uri
+    security = {"enabled": request.param == "guarded_server", "username": ADMIN[0], "password": ADMIN[1]}
+    return {"tracking_uri": uri, "security": security}
 
 
 def client_of(run: TrackedRun) -> MlflowClient:
