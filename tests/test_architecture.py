@@ -35,11 +35,12 @@ FRAMEWORKS = {"torch", "transformers", "accelerate", "mlflow", "datasets", "nump
 LATE = {"cattrs", "ruamel", "rich", "msgspec", "semver", "packaging", "asyncio"}
 
 # Each part of the core, and the parts that it may import. A part always may import its own modules.
-FOUNDATIONS = {"errors", "version", "protocols", "stderr"}
+FOUNDATIONS = {"errors", "version", "protocols", "stderr", "writing"}
 RUNNING = {*FOUNDATIONS, "config", "data", "evaluation", "launch", "journal", "plugins", "project", "providers"}
 MAY_IMPORT = {
     "errors": set(),
     "stderr": set(),
+    "writing": set(),
     "version": set(),
     "protocols": set(),
     "providers": {"errors"},

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from prism.config.layers import split_path
 from prism.config.spelling import DATA, DATA_SHORT
 from prism.errors import EnvironmentUnfit, UsageError
+from prism.writing import write_whole
 
 
 def set_value(file: Path, key: str, value: Any) -> None:
@@ -42,7 +41,11 @@ def set_value(file: Path, key: str, value: Any) -> None:
     stream = io.StringIO()
     yaml.dump(tree, stream)
     changed = head + stream.getvalue()
-    _replace(file.resolve(), changed.replace("\n", "\r\n") if "\r\n" in written else changed)
+    try:
+        write_whole(file.resolve(), changed.replace("\n", "\r\n") if "\r\n" in written else changed)
+    except OSError as error:
+        hint = "it is as it was"
+        raise EnvironmentUnfit(f"{file} cannot be written: {error.strerror or error}", hint=hint) from error
 
 
 def _split_head(text: str) -> tuple[str, str]:
@@ -60,19 +63,3 @@ def _put(tree: Any, steps: Sequence[str], value: Any, *, key: str, file: Path) -
         if not isinstance(tree, dict):
             raise UsageError(f"{file}: {'.'.join(steps[:depth])} is no mapping, so {key} cannot be set")
     tree[steps[-1]] = value
-
-
-def _replace(file: Path, text: str) -> None:
-    incoming = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
-        with incoming.open("x", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        incoming.chmod(file.stat().st_mode)
-        incoming.replace(file)
-    except OSError as error:
-        incoming.unlink(missing_ok=True)
-        raise EnvironmentUnfit(
-            f"{file} cannot be written: {error.strerror or error}", hint="it is as it was"
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from attrs import field, frozen
 
 from prism.errors import EnvironmentUnfit
 from prism.protocols import Prediction
+from prism.writing import write_whole
 
 FORMAT = 1
 
@@ -112,15 +112,9 @@ def write_new_file(file: Path, text: str) -> None:
 
 def write_file(file: Path, text: str) -> None:
     """Write a file that others see whole or not at all. Raises `EnvironmentUnfit` when it cannot be written."""
-    incoming = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        with incoming.open("w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        incoming.replace(file)
+        write_whole(file, text)
     except OSError as error:
-        incoming.unlink(missing_ok=True)
         raise _unwritable(file, error) from error
 
 

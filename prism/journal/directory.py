@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from attrs import frozen
 
 from prism.errors import EnvironmentUnfit, UsageError
 from prism.journal.identity import ProcessIdentity
+from prism.writing import write_whole
 
 FORMAT = 1
 LEAST_ROOM = 1 << 20
@@ -208,20 +208,6 @@ def read_summary(directory: RunDirectory) -> dict[str, Any]:
             hint="upgrade sais-prism-core",
         )
     return summary
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a reader sees the old or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:  # JSON's own escapes
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def remove_run_directory(directory: RunDirectory) -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from attrs import define, field
 
 from prism.errors import UsageError
-from prism.journal.directory import RunDirectory, write_whole
+from prism.journal.directory import RunDirectory
 from prism.journal.identity import this_machine
+from prism.writing import write_whole
 
 LEASE_SECONDS = 90.0
 LEASE_VARIABLE = "PRISM_LEASE_SECONDS"

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary, write_whole
+from prism.journal.directory import FORMAT, RunDirectory, parse_journal_name, read_summary
 from prism.journal.ends import ProcessState, notice_deaths, worst
 from prism.journal.folding import BEGINNER, apply_records
 from prism.journal.identity import ProcessIdentity
@@ -18,6 +18,7 @@ from prism.journal.projection import Follower
 from prism.journal.records import Damage, number
 from prism.journal.stretches import Stretches
 from prism.journal.trackers import TrackerState
+from prism.writing import write_whole
 
 TERMINAL = ("FINISHED", "KILLED", "FAILED")
 

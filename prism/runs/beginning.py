@@ -10,7 +10,7 @@ from typing import Any
 
 from prism.config import Configuration
 from prism.errors import EnvironmentUnfit
-from prism.journal.directory import RunDirectory, create_run_directory, remove_run_directory, write_whole
+from prism.journal.directory import RunDirectory, create_run_directory, remove_run_directory
 from prism.journal.identity import new_run_id
 from prism.journal.opening import open_journal
 from prism.launch.membership import membership
@@ -20,6 +20,7 @@ from prism.runs.handle import Run
 from prism.runs.provenance import collect_provenance
 from prism.runs.ranks import Alone, ByFiles
 from prism.runs.signals import StopRequest
+from prism.writing import write_whole
 
 
 def begin_run(project: Project, *, run_id: str = "") -> RunDirectory:

@@ -19,9 +19,9 @@ from attrs import asdict, frozen
 
 from prism.data.digest import digest_files, manifest_digest, verify_files
 from prism.errors import UsageError
-from prism.journal.directory import write_whole
 from prism.protocols import DatasetFile, Ranks
 from prism.runs.files import sync_file
+from prism.writing import write_whole
 
 MANIFEST = "manifest.json"
 FORMAT = 1

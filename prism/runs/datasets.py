@@ -13,8 +13,8 @@ from attrs import asdict, frozen
 from prism.data.digest import digest_files, manifest_digest
 from prism.data.versions import version_of
 from prism.errors import DataError
-from prism.journal.directory import write_whole
 from prism.protocols import DataClient, DatasetFile, DatasetVersion
+from prism.writing import write_whole
 
 if TYPE_CHECKING:
     from prism.project import Project
