@@ -23,10 +23,10 @@ demo: install
 	.venv/bin/prism run examples/drug_qa/sais_foundation.yaml
 
 test: dev
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: dev
-	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: dev
 	.venv/bin/ruff check .
